@@ -1,0 +1,27 @@
+# The commands of the project. Each target installs or builds what it needs.
+
+.PHONY: demo test lint images cluster cluster-down e2e
+
+demo: ## the main job on embedded defaults: no cluster, no root
+	cargo build --quiet -p keeper-sim -p keeper-webhook -p keeper-sidecar -p keeper-demo
+	./target/debug/keeper-demo
+
+test: lint ## everything that needs no cluster
+	./e2e/keeper-sim/sdk/run install
+	cargo test --workspace --exclude keeper-e2e
+
+lint: ## format, clippy, licences and bans, chart
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+images: ## OCI archives in dist/
+	./images/build
+
+cluster: images ## one real Kubernetes node with the product installed; stays up
+	./e2e/cluster/cluster up
+
+cluster-down: ## ends the node and leaves nothing behind
+	./e2e/cluster/cluster down
+
+e2e: images ## the promises, on the node
+	./e2e/cluster/cluster test

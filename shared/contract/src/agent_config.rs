@@ -1,0 +1,145 @@
+//! What admission hands to the agents: titles, paths and intervals as typed JSON in one environment
+//! variable, never a secret value. Annotations are parsed once, at admission; the agents trust this.
+
+use keeper_notation::{Notation, RecordRef};
+use serde::{Deserialize, Serialize};
+
+/// The agents' whole configuration, the JSON in [`crate::layout::CONFIG_ENV`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AgentConfig {
+    /// Where the KSM device config comes from.
+    pub auth: Auth,
+    /// A PEM file whose certificates are trusted beside the built-in roots.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_cert_file: Option<String>,
+    /// The directories of the volume that the application mounts.
+    pub directories: Vec<Directory>,
+    /// The files to publish. Empty: authenticate once, publish nothing.
+    pub outputs: Vec<Output>,
+    /// Seconds between two refreshes, a multiple of 15.
+    pub refresh_interval_seconds: u32,
+    /// Whether the application may not start without its secrets.
+    pub fail_on_error: bool,
+    /// Permission bits of published files, as `"0444"`.
+    #[serde(with = "octal")]
+    pub file_mode: u32,
+    /// Port of health and metrics; none: not served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics_port: Option<u16>,
+    /// Least severe level that is logged.
+    pub log_level: LogLevel,
+    /// Shape of a log line.
+    pub log_format: LogFormat,
+}
+
+/// How the agent authenticates to Keeper.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "method", deny_unknown_fields)]
+pub enum Auth {
+    /// A mounted Kubernetes Secret.
+    #[serde(rename_all = "camelCase")]
+    Secret {
+        /// Name of the Secret, for messages.
+        secret_name: String,
+        /// The mounted file that holds the device config.
+        file: String,
+    },
+}
+
+/// One directory of the volume, mounted read-only into the application at `mount_path`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Directory {
+    /// Where the application sees it, for messages.
+    pub mount_path: String,
+    /// Its path below the root of the volume.
+    pub sub_path: String,
+    /// Directories to make in it for the pod's own mounts below it, relative to it: a mount point on a
+    /// read-only mount has to be there first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mount_points: Vec<String>,
+}
+
+/// One published file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Output {
+    /// Index into [`AgentConfig::directories`].
+    pub directory: usize,
+    /// Path of the file below its directory; clean and relative.
+    pub path: String,
+    /// What of the vault.
+    pub selection: Selection,
+    /// How it becomes bytes.
+    pub format: Format,
+    /// The annotation that asked for it, for messages.
+    pub annotation: String,
+}
+
+/// What an output selects from the vault.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum Selection {
+    /// A whole record.
+    Record(RecordRef),
+    /// `record[field]`: one field by label or type, standard fields before custom ones.
+    Field {
+        /// The record.
+        record: RecordRef,
+        /// Label or type.
+        field: String,
+    },
+    /// A Keeper Notation.
+    Notation(Notation),
+}
+
+/// How a selection is rendered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// A JSON object of the record.
+    Json,
+    /// One value as it is.
+    Raw,
+}
+
+/// Severity of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// Everything, for debugging.
+    Debug,
+    /// The default.
+    Info,
+    /// Warnings and errors.
+    Warn,
+    /// Errors.
+    Error,
+}
+
+/// Shape of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+mod octal {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(mode: &u32, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{mode:04o}"))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        u32::from_str_radix(&text, 8)
+            .ok()
+            .filter(|mode| *mode <= 0o777)
+            .ok_or_else(|| D::Error::custom("a file mode is four octal digits"))
+    }
+}
