@@ -121,7 +121,7 @@ pub(crate) fn wrap_key(
     Ok(out)
 }
 
-fn shared_key(server: &PublicKey, ephemeral: &SecretKey) -> Key {
+pub(crate) fn shared_key(server: &PublicKey, ephemeral: &SecretKey) -> Key {
     let shared = ephemeral.diffie_hellman(server);
     let digest = ring::digest::digest(&ring::digest::SHA256, shared.raw_secret_bytes());
     let mut key = Key::default();

@@ -22,6 +22,8 @@ mod server_keys;
 mod transport;
 mod uid;
 mod vault;
+#[cfg(test)]
+mod vectors;
 mod wire;
 
 pub use client::{Client, ClientOptions};
