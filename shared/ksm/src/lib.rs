@@ -12,6 +12,8 @@ mod crypto;
 mod encoding;
 mod error;
 mod file;
+#[cfg(test)]
+mod fixture;
 mod folders;
 mod json;
 mod lookup;
