@@ -13,7 +13,7 @@ use crate::{Folders, Record, SkipReason, Uid, Vault};
 const MAX_COMPARED: usize = 10_000;
 const MAX_COMPARED_CHARS: usize = 100;
 /// Least likeness, from 0 to 1, of a title that is worth telling.
-const MIN_LIKENESS: f64 = 0.6;
+const MIN_LIKENESS: f64 = 0.7;
 
 /// The record that a reference means.
 #[derive(Debug)]
