@@ -19,6 +19,7 @@ mod json;
 mod lookup;
 mod notation;
 mod record;
+mod refusal;
 mod secret;
 mod server_keys;
 mod transport;

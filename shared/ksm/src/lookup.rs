@@ -179,7 +179,7 @@ fn hint(nearest: &[String], unreadable: usize) -> String {
     }
     if unreadable > 0 {
         out.push_str(&format!(
-            "; {unreadable} records or folders could not be read"
+            "; records or folders that could not be read: {unreadable}"
         ));
     }
     out
@@ -332,9 +332,7 @@ mod tests {
         );
         let error = vault.find(None, &reference("A")).unwrap_err();
         assert!(
-            error
-                .to_string()
-                .ends_with("1 records or folders could not be read"),
+            error.to_string().ends_with("that could not be read: 1"),
             "{error}"
         );
     }
