@@ -125,10 +125,8 @@ impl Client {
             file: clean(file.name()),
             reason,
         };
-        if file
-            .size()
-            .is_some_and(|size| usize::try_from(size).is_ok_and(|size| size > limit))
-        {
+        let size = file.size().unwrap_or_default();
+        if usize::try_from(size).unwrap_or(usize::MAX) > limit {
             return Err(Error::TooLarge {
                 what: format!("the file {}", clean(file.name())),
                 limit: u64::try_from(limit).unwrap_or(u64::MAX),
