@@ -135,6 +135,18 @@ fn each_value_has_its_effect() {
         ),
         (
             "{metrics: {enabled: false}}",
+            "Deployment",
+            format!("{POD}/containers/0/args/3"),
+            json!("--metrics-listen=127.0.0.1:9090"),
+        ),
+        (
+            "{logging: {level: debug}}",
+            "Deployment",
+            format!("{POD}/containers/0/args/4"),
+            json!("--log-level=debug"),
+        ),
+        (
+            "{metrics: {enabled: false}}",
             "Service",
             "/spec/ports/1".to_owned(),
             Value::Null,
@@ -201,10 +213,6 @@ fn each_value_has_its_effect() {
             "{values}"
         );
     }
-    let arguments = render("{metrics: {enabled: false}}")
-        .the("Deployment")
-        .to_string();
-    assert!(!arguments.contains("--metrics-listen"));
 }
 
 #[test]
