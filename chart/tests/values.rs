@@ -98,6 +98,15 @@ fn each_value_has_its_effect() {
             json!("r.example/w:t"),
         ),
         (
+            "{image: {tag: '1.0.0@sha256:0000000000000000000000000000000000000000000000000000000000000000'}}",
+            "Deployment",
+            format!("{POD}/containers/0/image"),
+            json!(format!(
+                "keeper/injector-webhook:1.0.0@sha256:{}",
+                "0".repeat(64)
+            )),
+        ),
+        (
             "{image: {pullPolicy: Never}}",
             "Deployment",
             format!("{POD}/containers/0/imagePullPolicy"),
