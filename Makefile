@@ -1,16 +1,20 @@
 # The commands of the project. Each target installs or builds what it needs.
 
-.PHONY: demo test lint images cluster cluster-down e2e
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint images cluster cluster-down e2e
 
-demo: ## the main job on embedded defaults: no cluster, no root
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## the main job in front of your eyes: no cluster, no root
 	cargo build --quiet -p keeper-sim -p keeper-webhook -p keeper-sidecar -p keeper-demo
-	./target/debug/keeper-demo
+	@./target/debug/keeper-demo
 
 test: lint ## everything that needs no cluster
 	./e2e/keeper-sim/sdk/run install
 	cargo test --workspace --exclude keeper-e2e
 
-lint: ## format, clippy, licences and bans, chart
+lint: ## format and clippy
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 
