@@ -12,11 +12,14 @@ demo: ## the main job in front of your eyes: no cluster, no root
 
 test: lint ## everything that needs no cluster
 	./e2e/keeper-sim/sdk/run install
-	cargo test --workspace --exclude keeper-e2e
+	cargo test --workspace --exclude keeper-e2e --exclude keeper-chart
+	./chart/test
+	python3 -m unittest discover images
 
-lint: ## format and clippy
+lint: ## format, clippy, and what deny.toml bans
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	./.ci/deny
 
 images: ## OCI archives in dist/
 	./images/build

@@ -7,13 +7,17 @@ tools=(kubernetes helm coredns crane)
 tool_version() { awk '$1 == "require" && $2 != "(" { sub(/^v/, "", $3); print $3; exit }' "$cluster_dir/tools/$1/go.mod"; }
 tool_dir() { printf '%s/%s-%s' "$cache" "$1" "$(tool_version "$1")"; }
 
-# Builds each tool that is not in the cache in its pinned version, and puts all of them into PATH.
+# Builds each tool that is not in the cache in its pinned version.
 build_tools() {
   local tool
   for tool in "${tools[@]}"; do
     [[ -d $(tool_dir "$tool") ]] || build_tool "$tool"
-    PATH=$(tool_dir "$tool"):$PATH
   done
+}
+
+use_tools() {
+  local tool
+  for tool in "${tools[@]}"; do PATH=$(tool_dir "$tool"):$PATH; done
   export PATH
 }
 
@@ -47,6 +51,6 @@ pin_kubernetes() {
   cd "$cluster_dir/tools/kubernetes"
   rm -f go.mod go.sum
   go mod init cluster
-  go mod edit "-require=k8s.io/kubernetes@v$version" "${replaces[@]}"
+  go mod edit "-go=$(awk '$1 == "go" { print $2 }' "$source")" "-require=k8s.io/kubernetes@v$version" "${replaces[@]}"
   go mod tidy
 }

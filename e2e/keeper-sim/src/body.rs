@@ -1,0 +1,81 @@
+//! Bodies that come whole, break off, stop half-way, or never seem to end.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use hyper::body::{Body, Bytes, Frame, SizeHint};
+
+use crate::reply::Rest;
+
+/// Bytes that one frame of filler has.
+const FRAME: u64 = 64 * 1024;
+
+/// The body of an answer.
+#[derive(Debug)]
+pub(crate) enum SimBody {
+    /// Some bytes, and what comes of the rest.
+    Bytes { now: Bytes, rest: Rest },
+    /// Filler.
+    Filler { left: u64, declared: bool },
+}
+
+impl SimBody {
+    pub(crate) fn new(body: Bytes, rest: Rest) -> Self {
+        let now = match rest {
+            Rest::Sent => body,
+            Rest::Cut | Rest::Stalled => body.slice(..body.len() / 2),
+        };
+        Self::Bytes { now, rest }
+    }
+}
+
+impl Body for SimBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        match &mut *self {
+            Self::Bytes { now, .. } if !now.is_empty() => {
+                Poll::Ready(Some(Ok(Frame::data(std::mem::take(now)))))
+            }
+            Self::Bytes { rest, .. } => match rest {
+                Rest::Sent => Poll::Ready(None),
+                Rest::Cut => Poll::Ready(Some(Err(io::ErrorKind::UnexpectedEof.into()))),
+                Rest::Stalled => Poll::Pending,
+            },
+            Self::Filler { left: 0, .. } => Poll::Ready(None),
+            Self::Filler { left, .. } => {
+                let size = (*left).min(FRAME);
+                *left -= size;
+                let filler = Bytes::from_static(&[b'x'; FRAME as usize]);
+                let end = usize::try_from(size).unwrap_or(filler.len());
+                Poll::Ready(Some(Ok(Frame::data(filler.slice(..end)))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Bytes { now, rest } => now.is_empty() && *rest == Rest::Sent,
+            Self::Filler { left, .. } => *left == 0,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Bytes {
+                now,
+                rest: Rest::Sent,
+            } => SizeHint::with_exact(now.len() as u64),
+            Self::Filler {
+                left,
+                declared: true,
+            } => SizeHint::with_exact(*left),
+            Self::Bytes { .. } | Self::Filler { .. } => SizeHint::default(),
+        }
+    }
+}
