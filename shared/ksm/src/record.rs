@@ -265,6 +265,12 @@ impl<'a> Value<'a> {
         self.0.get()
     }
 
+    /// The JSON text without white space between its tokens.
+    #[must_use]
+    pub fn compact_json(&self) -> SecretText<'a> {
+        json::compact(self.0)
+    }
+
     /// Whether it is JSON's `null`.
     #[must_use]
     pub fn is_null(&self) -> bool {
