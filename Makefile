@@ -16,9 +16,10 @@ test: lint ## everything that needs no cluster
 	./chart/test
 	python3 -m unittest discover images
 
-lint: ## format and clippy
+lint: ## format, clippy, and what deny.toml bans
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	./.ci/deny
 
 images: ## OCI archives in dist/
 	./images/build

@@ -5,6 +5,10 @@ use serde_json::Value;
 use crate::helm::{NAMESPACE, chart, template};
 
 fn notes(values: &str) -> String {
+    notes_in(NAMESPACE, values)
+}
+
+fn notes_in(namespace: &str, values: &str) -> String {
     let copy = tempfile::tempdir().unwrap();
     std::fs::create_dir(copy.path().join("templates")).unwrap();
     for file in [
@@ -23,7 +27,7 @@ fn notes(values: &str) -> String {
     let object = "kind: Notes\ntext: {{ tpl (.Files.Get \"NOTES.txt\") . | toJson }}\n";
     std::fs::write(copy.path().join("templates/notes.yaml"), object).unwrap();
     let rendered =
-        template(copy.path(), NAMESPACE, values).unwrap_or_else(|error| panic!("{error}"));
+        template(copy.path(), namespace, values).unwrap_or_else(|error| panic!("{error}"));
     let objects: Vec<Value> = serde_saphyr::from_multiple(&rendered).unwrap();
     objects[0]["text"].as_str().unwrap().to_owned()
 }
@@ -44,6 +48,7 @@ fn show_the_documented_smoke_test() {
 
 #[test]
 fn warn_of_what_gives_less_than_it_seems() {
+    assert!(notes_in("default", "{}").contains("WARNING: pods of the injector's own namespace"));
     assert!(notes("{replicaCount: 1}").contains("WARNING: with replicaCount 1"));
     assert!(
         notes("{webhook: {failurePolicy: Ignore}}")

@@ -98,6 +98,15 @@ fn each_value_has_its_effect() {
             json!("r.example/w:t"),
         ),
         (
+            "{image: {tag: '1.0.0@sha256:0000000000000000000000000000000000000000000000000000000000000000'}}",
+            "Deployment",
+            format!("{POD}/containers/0/image"),
+            json!(format!(
+                "keeper/injector-webhook:1.0.0@sha256:{}",
+                "0".repeat(64)
+            )),
+        ),
+        (
             "{image: {pullPolicy: Never}}",
             "Deployment",
             format!("{POD}/containers/0/imagePullPolicy"),
@@ -132,6 +141,18 @@ fn each_value_has_its_effect() {
             "Deployment",
             format!("{POD}/containers/0/args/2"),
             json!("--listen=0.0.0.0:10250"),
+        ),
+        (
+            "{metrics: {enabled: false}}",
+            "Deployment",
+            format!("{POD}/containers/0/args/3"),
+            json!("--metrics-listen=127.0.0.1:9090"),
+        ),
+        (
+            "{logging: {level: debug}}",
+            "Deployment",
+            format!("{POD}/containers/0/args/4"),
+            json!("--log-level=debug"),
         ),
         (
             "{metrics: {enabled: false}}",
@@ -201,10 +222,6 @@ fn each_value_has_its_effect() {
             "{values}"
         );
     }
-    let arguments = render("{metrics: {enabled: false}}")
-        .the("Deployment")
-        .to_string();
-    assert!(!arguments.contains("--metrics-listen"));
 }
 
 #[test]

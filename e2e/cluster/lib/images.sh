@@ -14,15 +14,18 @@ push_images() {
     push_image "$archive"
   done
   forget_images
+  # The same binary, for e2e/cluster/keeper-sim.
+  client crane export 127.0.0.1:5000/keeper/sim - | tar -xf - -C "$state" keeper-sim
 }
 
-# push_image ARCHIVE: under the name that the archive gives, without its registry.
+# push_image ARCHIVE: under the name that the archive gives, without its registry, and as latest.
 push_image() {
   local layout name
   layout=$(mktemp -d "$state/image.XXXXXX")
   tar -xf "$1" -C "$layout"
   name=$(jq -r '.manifests[0].annotations["io.containerd.image.name"]' "$layout/index.json")
-  node_network crane push "$layout" "127.0.0.1:5000/${name#*/}" >/dev/null 2>&1 || die "can't push $name from $1"
+  client crane push "$layout" "127.0.0.1:5000/${name#*/}" >/dev/null 2>&1 || die "can't push $name from $1"
+  client crane tag "127.0.0.1:5000/${name#*/}" latest 2>/dev/null
   rm -r "$layout"
 }
 

@@ -22,13 +22,17 @@ supervisor_pid() {
   printf '%s' "$pid"
 }
 
-# Runs a command among the node's processes; node_network only in its network, which is enough for clients.
-in_node() { nsenter_node --net --mount --pid --uts -- env "PATH=$PATH" "KUBECONFIG=$state/kubeconfig" "$@"; }
-node_network() { nsenter_node --net -- env "PATH=$PATH" "KUBECONFIG=$state/kubeconfig" "$@"; }
-nsenter_node() {
+# Runs a command among the node's processes.
+in_node() { enter --net --mount --pid --uts -- "$@"; }
+# Runs a client of the cluster: only its network is the node's.
+client() { enter --net -- "$@"; }
+
+# What kubectl and helm keep for the next time is the node's too.
+enter() {
   local pid
-  pid=$(supervisor_pid)
-  nsenter --target "$pid" --wd="$PWD" "$@"
+  pid=$(supervisor_pid) || exit 1
+  KUBECONFIG=$state/kubeconfig KUBECACHEDIR=$state/kubectl HELM_CACHE_HOME=$state/helm HELM_CONFIG_HOME=$state/helm \
+    HELM_DATA_HOME=$state/helm nsenter --target "$pid" --wd="$PWD" "$@"
 }
 
 start_node() {
@@ -72,7 +76,7 @@ stop_node() {
     while is_process "$pid" "$start"; do sleep 0.1; done
   fi
   remove_cgroup
-  rm -rf "$state"
+  [[ ! -d $state/log ]] || rm -rf "$state"
 }
 
 # The kubelet wants its root cgroup to exist: one directory in each v1 hierarchy, or one in the v2 tree.
@@ -100,9 +104,9 @@ remove_cgroup() {
 show_logs() {
   local log
   if node_is_up; then
-    node_network kubectl get pods --all-namespaces --output=wide || true
-    node_network kubectl get events --all-namespaces --sort-by=.lastTimestamp | tail -n 40 || true
-    node_network kubectl logs --namespace=keeper-security --selector=app.kubernetes.io/name=keeper-injector --tail=40 || true
+    client kubectl get pods --all-namespaces --output=wide || true
+    client kubectl get events --all-namespaces --sort-by=.lastTimestamp | tail -n 40 || true
+    client kubectl logs --namespace=keeper-security --selector=app.kubernetes.io/name=keeper-injector --tail=40 || true
   fi >&2
   for log in "$state"/log/*; do
     [[ -s $log && $log != */audit ]] || continue

@@ -51,6 +51,6 @@ pin_kubernetes() {
   cd "$cluster_dir/tools/kubernetes"
   rm -f go.mod go.sum
   go mod init cluster
-  go mod edit "-require=k8s.io/kubernetes@v$version" "${replaces[@]}"
+  go mod edit "-go=$(awk '$1 == "go" { print $2 }' "$source")" "-require=k8s.io/kubernetes@v$version" "${replaces[@]}"
   go mod tidy
 }

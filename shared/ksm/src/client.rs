@@ -11,20 +11,15 @@ use p256::SecretKey;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 use reqwest::{Response, Url};
 use ring::rand::{SecureRandom as _, SystemRandom};
-use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 use crate::config::ServerKey;
 use crate::crypto::{self, GCM_OVERHEAD, KEY_LEN, Key, NONCE_LEN};
 use crate::error::clean;
-use crate::transport::{self, Answer};
-use crate::wire::{ErrorBody, Payload};
-use crate::{
-    DeviceConfig, Error, File, Folders, SecretBytes, Uid, Vault, encoding, json, server_keys,
-};
-
-/// A `retry_after` beyond this is cut: a server can slow us down, but not switch us off.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
+use crate::refusal::{Refusal, refusal};
+use crate::transport;
+use crate::wire::Payload;
+use crate::{DeviceConfig, Error, File, Folders, SecretBytes, Uid, Vault, encoding, server_keys};
 
 /// What can be set of a client.
 #[derive(Debug, Clone)]
@@ -80,12 +75,6 @@ struct Sealed {
     signature: Vec<u8>,
 }
 
-/// What to do about an answer that is not 200.
-enum Refusal {
-    Rotate(String),
-    Error(Error),
-}
-
 impl Client {
     /// A client for `config`. Nothing is sent yet.
     ///
@@ -136,10 +125,8 @@ impl Client {
             file: clean(file.name()),
             reason,
         };
-        if file
-            .size()
-            .is_some_and(|size| usize::try_from(size).is_ok_and(|size| size > limit))
-        {
+        let size = file.size().unwrap_or_default();
+        if usize::try_from(size).unwrap_or(usize::MAX) > limit {
             return Err(Error::TooLarge {
                 what: format!("the file {}", clean(file.name())),
                 limit: u64::try_from(limit).unwrap_or(u64::MAX),
@@ -350,52 +337,4 @@ impl fmt::Debug for Client {
             .field("config", &self.config)
             .finish_non_exhaustive()
     }
-}
-
-/// Reads an answer that is not 200 (section 6): plain text or JSON, never encrypted.
-fn refusal(answer: &Answer, host: &str, client_version: &str) -> Refusal {
-    let body: ErrorBody<'_> = serde_json::from_slice(&answer.body).unwrap_or_default();
-    let text = |raw: Option<&RawValue>| -> String {
-        let text = raw
-            .filter(|raw| raw.get() != "null")
-            .map(|raw| match json::string(raw) {
-                Some(text) => text.into_owned().expose().to_owned(),
-                None => raw.get().to_owned(),
-            });
-        text.unwrap_or_default()
-    };
-    let code = Some(text(body.result_code)).filter(|code| !code.is_empty());
-    let code = code.unwrap_or_else(|| text(body.error));
-    let message = clean(&text(body.message));
-    let error = match (code.as_str(), answer.status) {
-        ("key", _) => return Refusal::Rotate(text(body.key_id)),
-        ("throttled", _) | (_, 429) => Error::Throttled {
-            retry_after: seconds(&text(body.retry_after))
-                .or(answer.retry_after)
-                .map(|after| after.min(MAX_RETRY_AFTER)),
-        },
-        ("access_denied", _) => Error::AccessDenied { message },
-        ("invalid_client_version" | "client_version", _) => Error::InvalidClientVersion {
-            sent: clean(client_version),
-            message: clean(&text(body.additional_info)),
-        },
-        (_, status @ (408 | 500..)) => Error::Server {
-            host: host.to_owned(),
-            status,
-        },
-        (_, status) => Error::Rejected {
-            status,
-            code: clean(&code),
-            message,
-        },
-    };
-    Refusal::Error(error)
-}
-
-/// A positive number of seconds, whole or not.
-fn seconds(text: &str) -> Option<Duration> {
-    let seconds: f64 = text.parse().ok()?;
-    Duration::try_from_secs_f64(seconds)
-        .ok()
-        .filter(|after| !after.is_zero())
 }

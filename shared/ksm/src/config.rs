@@ -50,7 +50,7 @@ pub enum ConfigError {
     TooLarge,
     /// Neither JSON nor base64.
     #[error(
-        "the device config is neither JSON nor base64 of JSON; store what `ksm profile init` or the vault's \
+        "the device config is neither JSON nor base64 of JSON; store what `ksm init default <token>` or the vault's \
          \"Add device\" with the base64 configuration gives"
     )]
     NotAConfig,
@@ -311,3 +311,6 @@ fn key_id(raw: Option<&RawValue>) -> Result<Option<u32>, ConfigError> {
         expected: "a number",
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -159,3 +159,140 @@ fn open_folder(
         name: name.expose().to_owned(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::fixture::{app_key, cbc, gcm, key, uid};
+
+    fn shared(label: &str, name: &str) -> Value {
+        json!({
+            "folderUid": uid(label).as_str(),
+            "folderKey": gcm(&app_key(), *key(label)),
+            "data": cbc(&key(label), json!({"name": name}).to_string()),
+            "parent": null,
+            "records": null,
+        })
+    }
+
+    fn sub(label: &str, name: &str, root: &str, parent: &str) -> Value {
+        json!({
+            "folderUid": uid(label).as_str(),
+            "folderKey": cbc(&key(root), *key(label)),
+            "data": cbc(&key(label), json!({"name": name}).to_string()),
+            "parent": uid(parent).as_str(),
+            "records": null,
+        })
+    }
+
+    fn open(folders: &[Value]) -> Folders {
+        let answer = json!({"folders": folders, "records": null}).to_string();
+        Folders::open(answer.as_bytes(), &app_key()).unwrap()
+    }
+
+    fn path(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn sub_folders_open_under_the_shared_folder_at_any_depth_and_in_any_order() {
+        let folders = open(&[
+            sub("c", "Deep", "a", "b"),
+            sub("b", "Sub/1", "a", "a"),
+            shared("a", "Prod"),
+        ]);
+        assert_eq!(folders.skipped, []);
+        assert_eq!(folders.path(uid("c")), Some(vec!["Prod", "Sub/1", "Deep"]));
+        assert_eq!(folders.get(uid("b")).unwrap().parent, Some(uid("a")));
+        assert_eq!(folders.resolve(&path(&["Prod"])), [uid("a")]);
+        assert_eq!(
+            folders.resolve(&path(&["Prod", "Sub/1", "Deep"])),
+            [uid("c")]
+        );
+        for wrong in [&["Deep"][..], &["prod"], &["Prod", "Deep"], &[]] {
+            assert_eq!(folders.resolve(&path(wrong)), [], "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn names_may_repeat() {
+        let folders = open(&[
+            shared("a", "Prod"),
+            sub("b", "X", "a", "a"),
+            sub("c", "X", "a", "a"),
+        ]);
+        assert_eq!(folders.resolve(&path(&["Prod", "X"])), [uid("b"), uid("c")]);
+    }
+
+    #[test]
+    fn circles_and_unknown_parents_are_left_out() {
+        let folders = open(&[
+            shared("a", "Good"),
+            sub("b", "circle", "a", "c"),
+            sub("c", "circle", "a", "b"),
+            sub("d", "own parent", "a", "d"),
+            sub("e", "orphan", "a", "nobody"),
+        ]);
+        assert_eq!(folders.iter().count(), 1);
+        let reasons: Vec<SkipReason> = folders.skipped.iter().map(|s| s.reason).collect();
+        assert_eq!(reasons, [SkipReason::Parents; 4]);
+    }
+
+    #[test]
+    fn one_bad_folder_hides_only_what_is_under_it() {
+        let mut bad_name = shared("b", "B");
+        bad_name["data"] = json!(cbc(&key("b"), "{}"));
+        let mut bad_key = shared("c", "C");
+        bad_key["folderKey"] = json!(gcm(&key("other"), *key("c")));
+        let mut bad_sub = sub("e", "E", "a", "a");
+        bad_sub["folderKey"] = json!(cbc(&key("a"), "not 32 bytes"));
+        let folders = open(&[
+            shared("a", "A"),
+            bad_name,
+            bad_key,
+            sub("d", "D", "c", "c"),
+            bad_sub,
+            sub("f", "F", "b", "b"),
+            json!(null),
+            json!({"folderUid": "x"}),
+        ]);
+        let mut skipped: Vec<String> = folders.skipped.iter().map(ToString::to_string).collect();
+        skipped.sort();
+        let of = |label: &str, reason: SkipReason| format!("folder {}: {reason}", uid(label));
+        let mut want = vec![
+            of("b", SkipReason::Data),
+            of("c", SkipReason::Key),
+            of("d", SkipReason::Key),
+            of("e", SkipReason::Key),
+            format!("a folder without a valid UID: {}", SkipReason::Malformed),
+            format!("a folder without a valid UID: {}", SkipReason::Malformed),
+        ];
+        want.sort();
+        assert_eq!(skipped, want);
+        // Its own name is known, but not where it lies.
+        assert_eq!(folders.path(uid("f")), None);
+        assert_eq!(folders.resolve(&path(&["F"])), []);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_parents_hang_or_panic(parents in proptest::collection::vec(proptest::option::of(0..12_u8), 12)) {
+            let label = |n: usize| format!("f{n}");
+            let list: Vec<Value> = parents
+                .iter()
+                .enumerate()
+                .map(|(n, parent)| match parent {
+                    None => shared(&label(n), "S"),
+                    Some(parent) => sub(&label(n), "S", &label(0), &label(usize::from(*parent))),
+                })
+                .collect();
+            let folders = open(&list);
+            for folder in folders.iter() {
+                assert!(folders.path(folder.uid).is_none_or(|path| path.len() <= 12));
+            }
+            assert_eq!(folders.iter().count() + folders.skipped.len(), 12);
+        }
+    }
+}

@@ -12,11 +12,14 @@ mod crypto;
 mod encoding;
 mod error;
 mod file;
+#[cfg(test)]
+mod fixture;
 mod folders;
 mod json;
 mod lookup;
 mod notation;
 mod record;
+mod refusal;
 mod secret;
 mod server_keys;
 mod transport;

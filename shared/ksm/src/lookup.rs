@@ -13,7 +13,7 @@ use crate::{Folders, Record, SkipReason, Uid, Vault};
 const MAX_COMPARED: usize = 10_000;
 const MAX_COMPARED_CHARS: usize = 100;
 /// Least likeness, from 0 to 1, of a title that is worth telling.
-const MIN_LIKENESS: f64 = 0.6;
+const MIN_LIKENESS: f64 = 0.7;
 
 /// The record that a reference means.
 #[derive(Debug)]
@@ -179,8 +179,169 @@ fn hint(nearest: &[String], unreadable: usize) -> String {
     }
     if unreadable > 0 {
         out.push_str(&format!(
-            "; {unreadable} records or folders could not be read"
+            "; records or folders that could not be read: {unreadable}"
         ));
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::fixture::{app_key, cbc, key, open, record, shared_folder, titled, uid, vault};
+
+    fn reference(text: &str) -> RecordRef {
+        text.parse().unwrap()
+    }
+
+    fn found(vault: &Vault, folders: Option<&Folders>, text: &str) -> Vec<Uid> {
+        let found = vault.find(folders, &reference(text)).unwrap();
+        let all = std::iter::once(found.record).chain(found.others);
+        all.map(Record::uid).collect()
+    }
+
+    #[test]
+    fn uid_then_title() {
+        let uid_like = "ABCDEFGHIJKLMNOPQRSTUV";
+        let a = uid("a");
+        let vault = vault(&[
+            ("b", &titled(a.as_str())),
+            ("a", &titled("A")),
+            ("c", &titled(uid_like)),
+        ]);
+        // A UID that is there wins over a title that looks the same.
+        assert_eq!(found(&vault, None, a.as_str()), [a]);
+        assert_eq!(found(&vault, None, uid_like), [uid("c")]);
+        assert_eq!(found(&vault, None, "A"), [a]);
+    }
+
+    #[test]
+    fn several_of_one_title_come_in_the_order_of_their_uids() {
+        let vault = vault(&[
+            ("z", &titled("Twin")),
+            ("m", &titled("Twin")),
+            ("a", &titled("Other")),
+        ]);
+        assert_eq!(found(&vault, None, "Twin"), [uid("m"), uid("z")]);
+        let twin = reference("Twin");
+        let error = vault.find(None, &twin).unwrap().only(&twin).unwrap_err();
+        let uids = vec![uid("m"), uid("z")];
+        assert_eq!(
+            error,
+            LookupError::Ambiguous {
+                reference: "Twin".to_owned(),
+                uids
+            }
+        );
+        assert!(error.to_string().contains(uid("z").as_str()));
+        let other = reference("Other");
+        assert_eq!(
+            vault
+                .find(None, &other)
+                .unwrap()
+                .only(&other)
+                .unwrap()
+                .uid(),
+            uid("a")
+        );
+    }
+
+    #[test]
+    fn a_folder_path_comes_last() {
+        let mut in_sub = record("deep", &key("folder"), &titled("DB"));
+        in_sub["innerFolderUid"] = json!(uid("sub").as_str());
+        let in_top = record("top", &key("folder"), &titled("DB"));
+        let slashed = record("slashed", &app_key(), &titled("Prod/Title"));
+        let vault = open(&json!({
+            "records": [slashed, record("loose", &app_key(), &titled("DB"))],
+            "folders": [shared_folder("folder", json!([in_sub, in_top]))],
+        }));
+        let name =
+            |label: &str, name: &str| json!(cbc(&key(label), json!({"name": name}).to_string()));
+        let mut folder = shared_folder("folder", json!(null));
+        folder["data"] = name("folder", "Prod");
+        let sub = json!({
+            "folderUid": uid("sub").as_str(), "parent": uid("folder").as_str(),
+            "folderKey": cbc(&key("folder"), *key("sub")), "data": name("sub", "Sub"),
+        });
+        let folders = json!({"folders": [folder, sub]}).to_string();
+        let folders = Folders::open(folders.as_bytes(), &app_key()).unwrap();
+        let folders = Some(&folders);
+        assert_eq!(found(&vault, folders, "Prod/DB"), [uid("top")]);
+        assert_eq!(found(&vault, folders, "Prod/Sub/DB"), [uid("deep")]);
+        assert_eq!(found(&vault, folders, "Prod/Title"), [uid("slashed")]);
+        assert_eq!(found(&vault, folders, r"Prod\/Title"), [uid("slashed")]);
+        for missing in ["Sub/DB", "prod/DB", "Prod/Sub", "Prod/Sub/Sub/DB"] {
+            assert!(
+                vault.find(folders, &reference(missing)).is_err(),
+                "{missing}"
+            );
+        }
+        assert!(vault.find(None, &reference("Prod/DB")).is_err());
+    }
+
+    #[test]
+    fn what_is_not_found_comes_with_the_nearest_titles() {
+        let titles = [
+            "Orders DB",
+            "orders db (old)",
+            "Orders DB",
+            "Payments",
+            "Zebra",
+            "Orders-DB",
+            "",
+        ];
+        let labels = ["a", "b", "c", "d", "e", "f", "g"];
+        let texts = titles.map(titled);
+        let records: Vec<(&str, &str)> = labels
+            .into_iter()
+            .zip(texts.iter().map(String::as_str))
+            .collect();
+        let vault = vault(&records);
+        let error = vault.find(None, &reference("Order DB")).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "no record `Order DB` is shared with this application; the nearest titles are `Orders DB`, \
+             `Orders-DB`, `orders db (old)`"
+        );
+        let error = vault
+            .find(None, &reference("Prod/Databases/Payment"))
+            .unwrap_err();
+        assert!(error.to_string().contains("`Payments`"), "{error}");
+        let error = vault.find(None, &reference("qqq")).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "no record `qqq` is shared with this application"
+        );
+    }
+
+    #[test]
+    fn unreadable_is_not_the_same_as_not_there() {
+        let mut bad = record("a", &app_key(), &titled("A"));
+        bad["data"] = json!("AAAA");
+        let vault = open(&json!({"records": [bad]}));
+        let error = vault.find(None, &reference(uid("a").as_str())).unwrap_err();
+        assert_eq!(
+            error,
+            LookupError::Unreadable {
+                uid: uid("a"),
+                reason: SkipReason::Data
+            }
+        );
+        let error = vault.find(None, &reference("A")).unwrap_err();
+        assert!(
+            error.to_string().ends_with("that could not be read: 1"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn long_titles_cost_little_to_compare() {
+        let long = "x".repeat(60_000);
+        let names = std::iter::repeat_n(long.as_str(), 2 * MAX_COMPARED);
+        let found = nearest(&"x".repeat(60_000), names);
+        assert_eq!(found.len(), 1);
+    }
 }

@@ -278,3 +278,6 @@ fn hint(nearest: &[String]) -> String {
         format!("; the nearest are {}", list(nearest.iter().cloned()))
     }
 }
+
+#[cfg(test)]
+mod tests;

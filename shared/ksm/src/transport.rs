@@ -175,18 +175,10 @@ fn rustls_cause(error: &reqwest::Error) -> Option<&rustls::Error> {
             return Some(found);
         }
         // An io::Error's source skips the error that it holds.
-        let held = current
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::get_ref);
-        if let Some(held) = held {
-            let held: &(dyn StdError + 'static) = held;
-            if let Some(found) = held.downcast_ref() {
-                return Some(found);
-            }
-            cause = Some(held);
-            // Its own source comes next.
-        }
-        cause = cause.and_then(StdError::source);
+        cause = match current.downcast_ref().and_then(io::Error::get_ref) {
+            Some(held) => Some(held),
+            None => current.source(),
+        };
     }
     None
 }

@@ -311,3 +311,6 @@ fn warnings(list: Option<&[&RawValue]>) -> Vec<String> {
         .map(|text| clean(text.expose()))
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -57,7 +57,7 @@ fn scalar(label: &str) -> SecretKey {
 
 #[test]
 fn identity() {
-    assert_eq!(hex(&*h("client-key")), CLIENT_KEY_HEX);
+    assert_eq!(hex(*h("client-key")), CLIENT_KEY_HEX);
     assert_eq!(*decode(CLIENT_KEY).unwrap(), *h("client-key"));
     // Redeeming tokens is not ours, but the config that comes of it is.
     let key = hmac::Key::new(hmac::HMAC_SHA512, &*h("client-key"));
@@ -90,7 +90,7 @@ fn request() {
     assert_eq!(server, scalar("server-private").public_key());
     let tk = h("transmission-key");
     assert_eq!(
-        hex(&*tk),
+        hex(*tk),
         "042ffe9efa3a564b2d0379f9649f4c18635f35a6d90b27a7fed89c29cfdcb1ad"
     );
     let ephemeral = scalar("ephemeral");
@@ -99,7 +99,7 @@ fn request() {
         "5b16acf95e7189ad62fa35d415522f5e3b357119681e84664acee78cef3f02ed"
     );
     assert_eq!(
-        hex(&*shared_key(&server, &ephemeral)),
+        hex(*shared_key(&server, &ephemeral)),
         "a5a752358799da8ca7befb321fa00b1c36a5c0e4eb4be58aa7ebee49cd67375e"
     );
     let wrapped = wrap_key(&server, &ephemeral, nonce("transmission"), &tk).unwrap();
