@@ -117,8 +117,7 @@ fn needles() -> Vec<String> {
 
 /// Names of the node's files that contain one of the strings.
 fn files_with(strings: &[String]) -> String {
-    let find =
-        r#"find /var /run -xdev -type f -exec grep -lF "$@" {} + 2>/dev/null || true"#;
+    let find = r#"find /var /run -xdev -type f -exec grep -lF "$@" {} + 2>/dev/null || true"#;
     let mut command = vec!["sh", "-c", find, "sh"];
     for string in strings {
         command.extend(["-e", string]);
