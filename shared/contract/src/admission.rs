@@ -1,6 +1,8 @@
 //! The decision on one pod: left alone, injected, or denied with everything that is wrong. Pure, and safe
 //! on any JSON.
 
+use std::fmt;
+
 use json_patch::Patch;
 use serde_json::Value;
 
@@ -46,17 +48,16 @@ pub enum SkipReason {
     AlreadyInjected,
 }
 
-impl SkipReason {
-    /// A word for logs.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
+/// A word for logs.
+impl fmt::Display for SkipReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
             Self::Namespace => "namespace",
             Self::NotAsked => "not_asked",
             Self::Declined => "declined",
             Self::MirrorPod => "mirror_pod",
             Self::AlreadyInjected => "already_injected",
-        }
+        })
     }
 }
 
@@ -84,15 +85,14 @@ pub enum Shape {
     InitOnly,
 }
 
-impl Shape {
-    /// A word for logs.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
+/// A word for logs.
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
             Self::Native => "native",
             Self::InitAndNative => "init_and_native",
             Self::InitOnly => "init_only",
-        }
+        })
     }
 }
 

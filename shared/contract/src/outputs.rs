@@ -2,6 +2,7 @@
 //! pod's own would hide.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use crate::agent_config::{Directory, Output};
 use crate::annotations::PREFIX;
@@ -53,10 +54,7 @@ pub(crate) fn place(
         });
     }
     for (path, annotation) in &taken {
-        let above = path
-            .match_indices('/')
-            .filter_map(|(at, _)| path.get(..at))
-            .find_map(|parent| Some((parent, taken.get(parent)?)));
+        let above = parents(path).find_map(|parent| Some((parent, taken.get(parent)?)));
         if let Some((parent, other)) = above {
             findings.problem(
                 annotation,
@@ -89,11 +87,6 @@ fn mount_points(
 ) -> Vec<String> {
     let dir = CleanPath::lenient(layout::DEFAULT_OUTPUT_DIR);
     let first = first.trim_start_matches(PREFIX);
-    // Names directly below the directory are links that a publication swaps: a mount must not stand on one.
-    let names: BTreeMap<&str, &str> = outputs
-        .iter()
-        .map(|(path, annotation)| (top(path), annotation.as_str()))
-        .collect();
     let mut points = BTreeSet::new();
     for container in &pod.containers {
         let name = quoted(container.name());
@@ -108,19 +101,19 @@ fn mount_points(
                         "container {name} mounts volume {volume} at {at}, where the secrets go: this version cannot publish into it, remove that mount"
                     ),
                 ),
-                Some(relative) => match names.get(top(relative)) {
+                Some(relative) if relative.split('/').any(|part| part.starts_with("..")) => findings.problem(
+                    first,
+                    Reason::MountConflict,
+                    format_args!(
+                        "container {name} mounts volume {volume} at {at}: names that begin with `..` are the injector's own, move it"
+                    ),
+                ),
+                Some(relative) => match in_the_way(relative, outputs) {
                     Some(annotation) => findings.problem(
                         annotation,
                         Reason::MountConflict,
                         format_args!(
                             "container {name} mounts volume {volume} at {at}, in the way of this output: move one of them"
-                        ),
-                    ),
-                    None if top(relative).starts_with("..") => findings.problem(
-                        first,
-                        Reason::MountConflict,
-                        format_args!(
-                            "container {name} mounts volume {volume} at {at}: names that begin with `..` are the injector's own, move it"
                         ),
                     ),
                     None => drop(points.insert(relative.to_owned())),
@@ -139,7 +132,19 @@ fn mount_points(
     points.into_iter().collect()
 }
 
-/// The first component of a relative path.
-fn top(path: &str) -> &str {
-    path.split_once('/').map_or(path, |(top, _)| top)
+/// The annotation of an output that is at `mount`, below or above it.
+fn in_the_way<'a>(mount: &str, outputs: &'a BTreeMap<String, String>) -> Option<&'a str> {
+    let below = format!("{mount}/");
+    let mut after = outputs.range::<str, _>((Bound::Included(below.as_str()), Bound::Unbounded));
+    let lower = after.next().filter(|(path, _)| path.starts_with(&below));
+    lower
+        .map(|(_, annotation)| annotation)
+        .or_else(|| outputs.get(mount))
+        .or_else(|| parents(mount).find_map(|parent| outputs.get(parent)))
+        .map(String::as_str)
+}
+
+/// The directories above a relative path.
+fn parents(path: &str) -> impl Iterator<Item = &str> {
+    path.match_indices('/').filter_map(|(at, _)| path.get(..at))
 }
