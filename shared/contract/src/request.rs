@@ -385,7 +385,13 @@ impl<'a> Reader<'a> {
                 bad_selection(self, &"a path without a selection: write <record>:/path");
                 return None;
             }
-            (Err(selection::SelectionError::Path(error)), _) => {
+            (
+                Err(
+                    error @ (selection::SelectionError::Path(_)
+                    | selection::SelectionError::RelativePath(_)),
+                ),
+                _,
+            ) => {
                 self.findings.problem(annotation, Reason::BadPath, error);
                 return None;
             }

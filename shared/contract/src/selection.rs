@@ -9,7 +9,8 @@
 //! 5  else                          a record
 //! ```
 //!
-//! `\/ \[ \] \\ \: \,` escape, everywhere; blanks around parts are trimmed.
+//! `\/ \[ \] \\ \: \,` escape, everywhere; blanks around parts are trimmed. One thing that would be a record or
+//! a parameter is refused: a colon with a relative path behind it, since that is what it nearly always is.
 
 use keeper_notation::escape::{BadEscape, split_unescaped, unescape, unescaped};
 use keeper_notation::{Notation, NotationError, RecordRef, RecordRefError, is_selector_word};
@@ -52,6 +53,11 @@ pub enum SelectionError {
     /// The path.
     #[error(transparent)]
     Path(#[from] PathError),
+    /// A colon, and behind it a path that does not begin with a slash.
+    #[error(
+        "the path {0} is not absolute: begin it with a slash, or write \\: where the colon belongs to the selection"
+    )]
+    RelativePath(String),
 }
 
 /// Parses one value.
@@ -67,7 +73,11 @@ pub fn parse(text: &str) -> Result<Value, SelectionError> {
     let path = path
         .map(|path| Ok::<_, SelectionError>(unescape(path)?.parse()?))
         .transpose()?;
-    Ok(Value::Selection(selection_of(selection.trim())?, path))
+    let selection = selection.trim();
+    if path.is_none() {
+        refuse_relative_path(selection)?;
+    }
+    Ok(Value::Selection(selection_of(selection)?, path))
 }
 
 /// The values of a list, between unescaped commas. Empty ones (`a,,b`, a comma at the end) are left out.
@@ -122,18 +132,48 @@ fn selection_of(text: &str) -> Result<Selection, SelectionError> {
     if text.is_empty() {
         return Err(SelectionError::Empty);
     }
-    let notation = scheme_len(text) > 0
-        || split_unescaped(text, '/')
-            .into_iter()
-            .skip(1)
-            .any(is_selector_word);
-    if notation {
+    if scheme_len(text) > 0 || selector_word(text).is_some() {
         return Ok(Selection::Notation(text.parse()?));
     }
     if unescaped(text, ']').next_back() == Some(text.len() - 1) {
         return field_of(text);
     }
     Ok(Selection::Record(text.parse()?))
+}
+
+/// Where the selector word of a notation begins, if `text` is one.
+fn selector_word(text: &str) -> Option<usize> {
+    let scheme = scheme_len(text);
+    let mut start = scheme;
+    for (i, segment) in split_unescaped(text.get(scheme..)?, '/')
+        .into_iter()
+        .enumerate()
+    {
+        if i > 0 && is_selector_word(segment) {
+            return Some(start);
+        }
+        start += segment.len() + 1;
+    }
+    None
+}
+
+/// Refuses an unescaped colon with something behind it that holds a slash. In a notation only behind the
+/// selector word: colons of folders and the record stand before it.
+fn refuse_relative_path(text: &str) -> Result<(), SelectionError> {
+    let from = selector_word(text).unwrap_or(scheme_len(text));
+    // `record[field]` ends in its bracket, and so in no path.
+    if unescaped(text, ']').next_back() == text.len().checked_sub(1) {
+        return Ok(());
+    }
+    let tail = unescaped(text, ':')
+        .rfind(|at| *at >= from)
+        .and_then(|at| text.get(at + 1..));
+    match tail {
+        Some(tail) if unescaped(tail, '/').next().is_some() => Err(SelectionError::RelativePath(
+            crate::problem::quoted(tail.trim()),
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// `record[field]`: the last unescaped `[` opens it.
@@ -222,7 +262,16 @@ mod tests {
             (r"a\:b", "record <a:b>"),
             (r"a\:/x", "record <a:/x>"),
             ("a:/b:/x", "record <a:/b> -> /x"),
-            ("a: /x", "record <a: /x>"),
+            (r"a\: /x", "record <a: /x>"),
+            ("a:b.json", "record <a:b.json>"),
+            (r"Prod\: EU/mysql", "record <Prod: EU/mysql>"),
+            ("Prod: EU/mysql[login]", "field <Prod: EU/mysql> <login>"),
+            (
+                "Prod: EU/mysql/type",
+                "notation keeper://Prod: EU/mysql/type",
+            ),
+            ("keeper://a:b/c/field/x", "notation keeper://a:b/c/field/x"),
+            (r"R/field/a\:b/c", "notation keeper://R/field/a:b/c"),
             (r"o:/x\,y", "record <o> -> /x,y"),
             (r"Orders \[prod\]:/x", r"record <Orders \[prod\]> -> /x"),
             (
@@ -327,6 +376,11 @@ mod tests {
             ),
             ("a:/b:c", E::Path(PathError::Colon("`/b:c`".into()))),
             ("/b:c", E::Path(PathError::Colon("`/b:c`".into()))),
+            ("orders:keeper/x", E::RelativePath("`keeper/x`".into())),
+            ("orders: /x", E::RelativePath("`/x`".into())),
+            ("orders[login]:./x", E::RelativePath("`./x`".into())),
+            ("R/field/login:out/x", E::RelativePath("`out/x`".into())),
+            ("keeper://R/type:out/x", E::RelativePath("`out/x`".into())),
             ("a:/../b", E::Path(PathError::DotDot("`/../b`".into()))),
         ] {
             assert_eq!(meaning(text), Err(want), "{text}");
