@@ -1,18 +1,25 @@
 # The commands of the project. Each target installs or builds what it needs.
 
-.PHONY: demo test lint images cluster cluster-down e2e
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint images cluster cluster-down e2e
 
-demo: ## the main job on embedded defaults: no cluster, no root
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## the main job in front of your eyes: no cluster, no root
 	cargo build --quiet -p keeper-sim -p keeper-webhook -p keeper-sidecar -p keeper-demo
-	./target/debug/keeper-demo
+	@./target/debug/keeper-demo
 
 test: lint ## everything that needs no cluster
 	./e2e/keeper-sim/sdk/run install
-	cargo test --workspace --exclude keeper-e2e
+	cargo test --workspace --exclude keeper-e2e --exclude keeper-chart
+	./chart/test
+	python3 -m unittest discover images
 
-lint: ## format, clippy, licences and bans, chart
+lint: ## format, clippy, and what deny.toml bans
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	./.ci/deny
 
 images: ## OCI archives in dist/
 	./images/build

@@ -1,1 +1,23 @@
-//! e2e
+//! What the end-to-end tests share. They drive the node of `e2e/cluster` as a user would, with kubectl and keeper-sim;
+//! each works in a [`Namespace`] of its own and with a Keeper client of its own, so that all can run at once.
+//!
+//! The tests are two programs: `promises`, whose tests run in parallel, and `outage`, whose tests take the webhook away
+//! and so run one at a time, after the others.
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a helper of tests fails by panicking, and prints the state that it saw"
+)]
+
+mod command;
+mod keeper;
+mod namespace;
+pub mod node;
+pub mod pods;
+mod poll;
+
+pub use command::{Output, repository};
+pub use keeper::{CLIENT, Keeper};
+pub use namespace::{AUTH_SECRET, Namespace, kubectl, try_kubectl};
+pub use poll::until;

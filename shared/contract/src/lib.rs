@@ -1,9 +1,29 @@
 //! What an annotation means: `pod + namespace + settings -> plan (or every problem at once) -> JSON patch
 //! and agent config`. Pure: no I/O, no clock, no kube, no tokio.
+//!
+//! [`admit`] is the whole of it. [`annotations::TABLE`] is the one source of what annotations there are.
 
+mod admission;
 mod agent_config;
+pub mod annotations;
+pub mod duration;
+mod inject;
 pub mod layout;
+mod outputs;
+pub mod path;
+mod plan;
+mod pod;
+mod problem;
+pub mod quantity;
+mod request;
+mod resources;
+pub mod scalars;
+pub mod selection;
+mod settings;
 
+pub use admission::{Cluster, Decision, Injection, Shape, SkipReason, admit};
 pub use agent_config::{
     AgentConfig, Auth, Directory, Format, LogFormat, LogLevel, Output, Selection,
 };
+pub use problem::{Denial, Problem, Reason};
+pub use settings::{PullPolicy, Resources, Settings, SettingsError};

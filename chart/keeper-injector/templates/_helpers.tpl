@@ -1,0 +1,67 @@
+{{/*
+Names are the same in every release: documentation, alerts and runbooks use them. A second release in a cluster would
+inject every pod twice, and is refused by helm, since the webhook configuration belongs to the first.
+*/}}
+{{- define "keeper-injector.name" -}}keeper-injector{{- end }}
+{{- define "keeper-injector.service" -}}keeper-injector-webhook{{- end }}
+{{- define "keeper-injector.tlsSecret" -}}
+{{- if eq .Values.tls.mode "manual" }}{{ .Values.tls.manual.secretName }}{{ else }}keeper-injector-tls{{ end }}
+{{- end }}
+
+{{- define "keeper-injector.selectorLabels" -}}
+app.kubernetes.io/name: keeper-injector
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: webhook
+{{- end }}
+
+{{- define "keeper-injector.labels" -}}
+{{ include "keeper-injector.selectorLabels" . }}
+app.kubernetes.io/part-of: keeper-injector
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{/* An image with its tag; takes (list root image). */}}
+{{- define "keeper-injector.image" -}}
+{{- $root := index . 0 }}{{ $image := index . 1 -}}
+{{ $image.repository }}:{{ $image.tag | default $root.Chart.AppVersion }}
+{{- end }}
+
+{{/* The webhook's settings file. */}}
+{{- define "keeper-injector.settings" -}}
+{{- if and .Values.defaults.caCertSecret .Values.defaults.caCertConfigMap }}
+{{- fail "defaults.caCertSecret and defaults.caCertConfigMap exclude each other: there is one extra trust root" }}
+{{- end }}
+{{- $defaults := dict "log-level" (.Values.defaults.logLevel | default .Values.logging.level) }}
+{{- range $value, $annotation := dict
+      "ksmConfig" "ksm-config"
+      "caCertSecret" "ca-cert-secret"
+      "caCertConfigMap" "ca-cert-configmap"
+      "caCertKey" "ca-cert-key"
+      "refreshInterval" "refresh-interval" }}
+{{- with index $.Values.defaults $value }}{{ $_ := set $defaults $annotation . }}{{ end }}
+{{- end }}
+{{- if not (kindIs "invalid" .Values.defaults.failOnError) }}
+{{- $_ := set $defaults "fail-on-error" (.Values.defaults.failOnError | toString) }}
+{{- end }}
+{{- $requests := .Values.sidecarResources.requests | default dict }}
+{{- $limits := .Values.sidecarResources.limits | default dict }}
+{{- $resources := dict
+      "cpuRequest" ($requests.cpu | toString)
+      "memoryRequest" ($requests.memory | toString)
+      "cpuLimit" ($limits.cpu | toString)
+      "memoryLimit" ($limits.memory | toString) }}
+{{- range $key, $value := $resources }}
+{{- if or (eq $value "") (eq $value "<nil>") }}{{ $_ := set $resources $key nil }}{{ end }}
+{{- end }}
+{{- dict
+      "sidecarImage" (include "keeper-injector.image" (list . .Values.sidecarImage))
+      "imagePullPolicy" .Values.sidecarImage.pullPolicy
+      "ownNamespace" .Release.Namespace
+      "excludedNamespaces" .Values.excludedNamespaces
+      "defaults" $defaults
+      "resources" $resources
+      "logFormat" .Values.logging.format
+    | toYaml }}
+{{- end }}

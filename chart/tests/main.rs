@@ -1,0 +1,17 @@
+//! The chart, tested on what helm renders from it: names that users type, rights, security, and that each value does
+//! something. Run by `chart/test`, which puts the project's helm into `PATH`.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
+
+mod admission;
+mod helm;
+mod notes;
+mod program;
+mod release;
+mod rights;
+mod values;
+mod workload;

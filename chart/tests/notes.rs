@@ -1,0 +1,57 @@
+//! What helm prints after an installation. `helm template` leaves it out, so it is rendered here through an object.
+
+use serde_json::Value;
+
+use crate::helm::{NAMESPACE, chart, template};
+
+fn notes(values: &str) -> String {
+    notes_in(NAMESPACE, values)
+}
+
+fn notes_in(namespace: &str, values: &str) -> String {
+    let copy = tempfile::tempdir().unwrap();
+    std::fs::create_dir(copy.path().join("templates")).unwrap();
+    for file in [
+        "Chart.yaml",
+        "values.yaml",
+        "values.schema.json",
+        "templates/_helpers.tpl",
+    ] {
+        std::fs::copy(chart().join(file), copy.path().join(file)).unwrap();
+    }
+    std::fs::copy(
+        chart().join("templates/NOTES.txt"),
+        copy.path().join("NOTES.txt"),
+    )
+    .unwrap();
+    let object = "kind: Notes\ntext: {{ tpl (.Files.Get \"NOTES.txt\") . | toJson }}\n";
+    std::fs::write(copy.path().join("templates/notes.yaml"), object).unwrap();
+    let rendered =
+        template(copy.path(), namespace, values).unwrap_or_else(|error| panic!("{error}"));
+    let objects: Vec<Value> = serde_saphyr::from_multiple(&rendered).unwrap();
+    objects[0]["text"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn show_the_documented_smoke_test() {
+    let usual = notes("{}");
+    for command in [
+        "kubectl --namespace keeper-security rollout status deployment/keeper-injector\n",
+        "kubectl create secret generic keeper-auth --from-file=config=device-config.json\n",
+        "kubectl run test --image=busybox --annotations=keeper.security/inject=true --annotations=keeper.security/ksm-config=keeper-auth\n",
+    ] {
+        assert!(usual.contains(command), "{usual}");
+    }
+    assert!(!usual.contains("WARNING"), "{usual}");
+    assert!(notes("{defaults: {ksmConfig: other}}").contains("ksm-config=other\n"));
+}
+
+#[test]
+fn warn_of_what_gives_less_than_it_seems() {
+    assert!(notes_in("default", "{}").contains("WARNING: pods of the injector's own namespace"));
+    assert!(notes("{replicaCount: 1}").contains("WARNING: with replicaCount 1"));
+    assert!(
+        notes("{webhook: {failurePolicy: Ignore}}")
+            .contains("WARNING: webhook.failurePolicy is Ignore")
+    );
+}

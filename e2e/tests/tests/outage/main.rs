@@ -1,0 +1,202 @@
+//! What the product promises when the webhook is not there, or is only just starting. These tests take it away from everybody,
+//! so they run one at a time, and after those of `promises`.
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "tests fail by panicking"
+)]
+
+use keeper_e2e::{Namespace, kubectl, node, pods, try_kubectl, until};
+use serde_json::Value;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+const DEPLOYMENT: &str = "deployment/keeper-injector";
+const OWN: &str = "--namespace=keeper-security";
+const TLS_SECRET: &str = "keeper-injector-tls";
+
+/// The webhook, held by one test at a time; as many replicas as before when the test is over.
+struct Webhook {
+    _alone: MutexGuard<'static, ()>,
+    replicas: u64,
+}
+
+impl Webhook {
+    fn take() -> Self {
+        static ALONE: Mutex<()> = Mutex::new(());
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let replicas = kubectl(&["get", DEPLOYMENT, OWN, "--output=jsonpath={.spec.replicas}"])
+            .parse()
+            .unwrap();
+        Self {
+            _alone: alone,
+            replicas,
+        }
+    }
+
+    fn scale(&self, replicas: u64) {
+        let _ = kubectl(&["scale", DEPLOYMENT, OWN, &format!("--replicas={replicas}")]);
+        until("the replicas", 60, || {
+            (webhook_pods().len() as u64 == replicas).then_some(())
+        });
+        let _ = kubectl(&["rollout", "status", DEPLOYMENT, OWN, "--timeout=60s"]);
+    }
+}
+
+impl Drop for Webhook {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let logs = try_kubectl(&["logs", DEPLOYMENT, OWN, "--all-pods", "--tail=40"], None);
+            eprintln!("{}{}", logs.stdout, logs.stderr);
+            let _ = try_kubectl(
+                &[
+                    "scale",
+                    DEPLOYMENT,
+                    OWN,
+                    &format!("--replicas={}", self.replicas),
+                ],
+                None,
+            );
+            let _ = try_kubectl(
+                &["rollout", "status", DEPLOYMENT, OWN, "--timeout=60s"],
+                None,
+            );
+        } else {
+            self.scale(self.replicas);
+        }
+    }
+}
+
+fn webhook_pods() -> Vec<Value> {
+    let selector = "--selector=app.kubernetes.io/name=keeper-injector";
+    let list: Value =
+        serde_json::from_str(&kubectl(&["get", "pods", OWN, selector, "--output=json"])).unwrap();
+    list["items"].as_array().unwrap().clone()
+}
+
+#[test]
+fn without_the_webhook_other_pods_start_and_annotated_ones_are_refused() {
+    let webhook = Webhook::take();
+    let namespace = Namespace::new("outage");
+    webhook.scale(0);
+    until("the webhook's endpoints to go", 30, || {
+        let endpoints = kubectl(&[
+            "get",
+            "endpointslices",
+            OWN,
+            "--output=jsonpath={.items[*].endpoints[*].addresses}",
+        ]);
+        endpoints.trim().is_empty().then_some(())
+    });
+
+    for place in [
+        namespace.name(),
+        "default",
+        "kube-system",
+        "keeper-security",
+    ] {
+        let place = format!("--namespace={place}");
+        let pod = pods::plain("plain-in-an-outage", "exec sleep 3600").to_string();
+        let created = try_kubectl(&["create", &place, "--filename=-"], Some(&pod));
+        assert!(created.success, "{place}: {}", created.stderr);
+        let _ = kubectl(&[
+            "wait",
+            "pod/plain-in-an-outage",
+            &place,
+            "--for=condition=Ready",
+            "--timeout=60s",
+        ]);
+        let _ = kubectl(&[
+            "delete",
+            "pod",
+            "plain-in-an-outage",
+            &place,
+            "--now",
+            "--wait=false",
+        ]);
+    }
+
+    let refused = namespace.try_apply(&pods::annotated(
+        "annotated",
+        &[("secret", "database-credentials")],
+        "true",
+    ));
+    assert!(!refused.success);
+    for part in ["failed calling webhook", "keeper"] {
+        assert!(
+            refused.stderr.contains(part),
+            "{part} is missing in: {}",
+            refused.stderr
+        );
+    }
+    drop(webhook);
+    until("admission to work again", 30, || {
+        let pod = pods::annotated(
+            "afterwards",
+            &[("secret", "database-credentials")],
+            "exec sleep 3600",
+        );
+        namespace.try_apply(&pod).success.then_some(())
+    });
+}
+
+#[test]
+fn two_replicas_that_start_at_once_agree_on_one_authority() {
+    let webhook = Webhook::take();
+    webhook.scale(0);
+    let _ = kubectl(&["delete", "secret", TLS_SECRET, OWN]);
+    webhook.scale(2);
+    assert_eq!(served_by_each(), 2);
+    drop(webhook);
+}
+
+#[test]
+fn a_new_certificate_is_served_without_a_restart() {
+    let webhook = Webhook::take();
+    webhook.scale(2);
+    let names = |pods: Vec<Value>| {
+        pods.into_iter()
+            .map(|pod| pod["metadata"]["uid"].to_string())
+            .collect::<Vec<_>>()
+    };
+    let before = names(webhook_pods());
+    let authority = ca_bundle();
+    let _ = kubectl(&["delete", "secret", TLS_SECRET, OWN]);
+    until("a new authority", 90, || {
+        (ca_bundle() != authority).then_some(())
+    });
+    until("both replicas to serve it", 90, || {
+        (served_by_each() == 2).then_some(())
+    });
+    assert_eq!(names(webhook_pods()), before);
+    for pod in webhook_pods() {
+        assert_eq!(pod["status"]["containerStatuses"][0]["restartCount"], 0);
+    }
+    drop(webhook);
+}
+
+fn ca_bundle() -> String {
+    kubectl(&[
+        "get",
+        "mutatingwebhookconfiguration",
+        "keeper-injector",
+        "--output=jsonpath={.webhooks[0].clientConfig.caBundle}",
+    ])
+}
+
+/// How many replicas serve a certificate that the API server would accept.
+fn served_by_each() -> usize {
+    let check = "echo \"$2\" | base64 -d >/run/ca.crt && openssl s_client -connect \"$1:8443\" -CAfile /run/ca.crt \
+        -servername keeper-injector-webhook.keeper-security.svc -verify_hostname keeper-injector-webhook.keeper-security.svc \
+        </dev/null 2>/dev/null || true";
+    let bundle = ca_bundle();
+    let addresses = webhook_pods()
+        .into_iter()
+        .map(|pod| pod["status"]["podIP"].as_str().expect("it runs").to_owned());
+    let answers =
+        addresses.map(|address| node::exec(&["sh", "-c", check, "sh", &address, &bundle]));
+    answers
+        .filter(|answer| answer.contains("Verify return code: 0 (ok)"))
+        .count()
+}

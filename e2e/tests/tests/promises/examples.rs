@@ -1,0 +1,102 @@
+//! The manifests in `examples/`, applied as they are, where the strictest Pod Security level is enforced.
+
+use keeper_e2e::{Namespace, pods, repository, until};
+use serde_json::Value;
+
+#[test]
+fn every_example_works_as_it_is_in_a_restricted_namespace() {
+    let namespace = Namespace::with_labels(
+        "examples",
+        &[("pod-security.kubernetes.io/enforce", "restricted")],
+    );
+    let manifests: Vec<_> = std::fs::read_dir(repository().join("examples"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "yaml")
+        })
+        .collect();
+    assert!(!manifests.is_empty());
+    for manifest in &manifests {
+        let applied =
+            namespace.try_kubectl(&["apply", "--filename", manifest.to_str().unwrap()], None);
+        assert!(
+            applied.success,
+            "{}: {}",
+            manifest.display(),
+            applied.stderr
+        );
+        assert!(
+            !applied.stderr.contains("Warning"),
+            "{}: {}",
+            manifest.display(),
+            applied.stderr
+        );
+    }
+    for manifest in &manifests {
+        wait_until_it_works(&namespace, manifest.to_str().unwrap());
+    }
+
+    let all: Value =
+        serde_json::from_str(&namespace.kubectl(&["get", "pods", "--output=json"])).unwrap();
+    for pod in all["items"].as_array().unwrap() {
+        let name = pod["metadata"]["name"].as_str().unwrap();
+        if name.starts_with("keeper-sim") {
+            continue;
+        }
+        assert!(pods::injected(pod).count() > 0, "{name} was not injected");
+        for container in pods::containers(pod) {
+            let status = pods::status(pod, container["name"].as_str().unwrap());
+            assert_eq!(
+                status["restartCount"], 0,
+                "{name} did not work at once: {status}"
+            );
+        }
+    }
+}
+
+/// Each kind of object has its own word for it.
+fn wait_until_it_works(namespace: &Namespace, manifest: &str) {
+    let objects = namespace.kubectl(&["get", "--filename", manifest, "--output=name"]);
+    for object in objects.lines() {
+        let condition = match object.split('/').next() {
+            Some("deployment.apps") => "condition=Available",
+            Some("job.batch") => "condition=Complete",
+            Some("pod") => "condition=Ready",
+            _ => continue,
+        };
+        namespace.wait_for(object, condition, 90);
+    }
+}
+
+#[test]
+fn a_change_reaches_the_pods_of_the_example_deployment() {
+    let namespace = Namespace::new("deployment");
+    namespace.kubectl(&[
+        "apply",
+        "--filename",
+        repository()
+            .join("examples/deployment.yaml")
+            .to_str()
+            .unwrap(),
+    ]);
+    namespace.wait_for("deployment/orders", "condition=Available", 90);
+    let password = || {
+        namespace.kubectl(&[
+            "exec",
+            "deployment/orders",
+            "--container=app",
+            "--",
+            "cat",
+            "/keeper/secrets/db-password",
+        ])
+    };
+    assert_eq!(password(), "first-password");
+    namespace
+        .keeper()
+        .set("database-credentials", &["password=second-password"]);
+    until("the new password in the file", 20, || {
+        (password() == "second-password").then_some(())
+    });
+}

@@ -1,0 +1,122 @@
+//! Bad answers from Keeper, and bad requests to the webhook, on the node; the clients' and servers' own tests go further.
+
+use keeper_e2e::{Namespace, kubectl, pods, try_kubectl, until};
+use serde_json::Value;
+
+#[test]
+fn garbage_from_keeper_loses_nothing() {
+    survives("garbage");
+}
+
+#[test]
+fn a_truncated_answer_loses_nothing() {
+    survives("truncate");
+}
+
+#[test]
+fn an_answer_under_a_wrong_key_loses_nothing() {
+    survives("corrupt-tag");
+}
+
+#[test]
+fn a_huge_answer_loses_nothing() {
+    survives("huge");
+}
+
+#[test]
+fn a_keeper_that_hangs_loses_nothing() {
+    survives("hang");
+}
+
+#[test]
+fn a_certificate_of_a_stranger_loses_nothing() {
+    survives("untrusted-certificate");
+}
+
+/// A published file stays as it is while every call fails; the failure is counted and logged; what changed meanwhile arrives
+/// when Keeper answers again.
+fn survives(fault: &str) {
+    let namespace = Namespace::new(fault);
+    let annotations = [
+        ("secret-password", "database-credentials[password]"),
+        ("refresh-interval", "15s"),
+    ];
+    namespace.apply(&pods::annotated("pod", &annotations, "exec sleep 3600"));
+    namespace.wait_for("pod/pod", "condition=Ready", 60);
+    let password = || namespace.exec("pod", pods::APP, &["cat", "/keeper/secrets/password"]);
+    assert_eq!(password(), "first-password");
+
+    let arguments: &[&str] = if fault == "huge" {
+        &["fault", fault, "1000000000"]
+    } else {
+        &["fault", fault]
+    };
+    namespace.keeper().run(arguments);
+    namespace
+        .keeper()
+        .set("database-credentials", &["password=second-password"]);
+    until("a logged failure", 90, || {
+        namespace
+            .logs("pod", "keeper-sidecar")
+            .contains(r#""level":"error""#)
+            .then_some(())
+    });
+    let failures = namespace.metrics("pod");
+    assert!(
+        !failures.contains("keeper_sidecar_refresh_errors_total 0"),
+        "{failures}"
+    );
+    assert_eq!(password(), "first-password");
+
+    namespace.keeper().run(&["fault", "clear"]);
+    // After two failures in a row the next try is at most four frames away.
+    until("the new password", 100, || {
+        (password() == "second-password").then_some(())
+    });
+    assert_eq!(
+        pods::status(&namespace.get("pod", "pod"), "keeper-sidecar")["restartCount"],
+        0
+    );
+}
+
+#[test]
+fn the_webhook_refuses_what_is_no_review_and_goes_on() {
+    let namespace = Namespace::new("no-review");
+    let configuration: Value = serde_json::from_str(&kubectl(&[
+        "get",
+        "mutatingwebhookconfiguration",
+        "keeper-injector",
+        "--output=json",
+    ]))
+    .unwrap();
+    let service = &configuration["webhooks"][0]["clientConfig"]["service"];
+    let path = format!(
+        "/api/v1/namespaces/{}/services/https:{}:{}/proxy{}",
+        service["namespace"].as_str().unwrap(),
+        service["name"].as_str().unwrap(),
+        service["port"],
+        service["path"].as_str().unwrap(),
+    );
+    let truncated =
+        r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"#;
+    let huge = format!(r#"{{"kind":"{}"}}"#, "x".repeat(20_000_000));
+    for body in ["\u{1}garbage", "", "[]", truncated, &huge] {
+        let answer = try_kubectl(&["create", "--raw", &path, "--filename=-"], Some(body));
+        assert!(!answer.success, "{}", answer.stdout);
+    }
+    let pods: Value = serde_json::from_str(&kubectl(&[
+        "get",
+        "pods",
+        "--namespace=keeper-security",
+        "--output=json",
+    ]))
+    .unwrap();
+    for pod in pods["items"].as_array().unwrap() {
+        assert_eq!(pod["status"]["containerStatuses"][0]["restartCount"], 0);
+    }
+    namespace.apply(&pods::annotated(
+        "after",
+        &[("secret", "database-credentials")],
+        "true",
+    ));
+}

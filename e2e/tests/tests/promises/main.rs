@@ -1,0 +1,16 @@
+//! What the product promises on a real node; every test in a namespace of its own, all at once.
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "tests fail by panicking"
+)]
+
+mod admission;
+mod canary;
+mod examples;
+mod faults;
+mod first_line;
+mod missing;
+mod pods;
+mod refresh;
+mod smoke;

@@ -1,0 +1,316 @@
+//! One refresh: fetch, select, render, publish. When to refresh is [`crate::Runner`]'s to decide.
+
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
+
+use keeper_contract::{AgentConfig, Format, Output, Selection};
+use keeper_ksm::{Client, Folders, Record, Uid, Vault};
+use zeroize::Zeroizing;
+
+use crate::dir::Dir;
+use crate::failure::Failure;
+use crate::metrics::Metrics;
+use crate::publish::{Content, Planned, PublishError, Published, Publisher};
+use crate::render::{RenderError, field_text, notation_text, record_json};
+use crate::schedule::KeeperClock;
+use crate::select::{Miss, Selector};
+use crate::source::Source;
+use crate::state::{Pin, Store};
+
+/// Fetches the secrets of one pod and publishes them into its volume.
+pub struct Agent {
+    config: AgentConfig,
+    publishers: Vec<Publisher>,
+    source: Source,
+    selector: Selector,
+    metrics: Metrics,
+}
+
+/// What a refresh did.
+#[derive(Debug, Default)]
+pub struct Refresh {
+    /// Files that are new or have new content.
+    pub changed: usize,
+    /// What went wrong. Outputs that failed keep what is published of them.
+    pub failures: Vec<Failure>,
+    /// A record was missing in an answer that was asked for single records: the next frame should ask for all.
+    pub ask_again: bool,
+    /// Whether Keeper answered the call for records.
+    pub answered: bool,
+}
+
+impl Refresh {
+    /// Whether every output is published and up to date.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.failures.is_empty() && !self.ask_again
+    }
+}
+
+/// What one cycle's calls brought.
+struct Fetched {
+    vault: Vault,
+    folders: Option<Folders>,
+    /// Why there are no folders, where some were needed.
+    folders_failure: Option<keeper_ksm::Error>,
+    is_everything: bool,
+}
+
+/// The bytes of an output; none if it failed.
+type Rendered = Option<Zeroizing<Vec<u8>>>;
+
+impl Agent {
+    /// Opens the volume at `volume`: makes the output directories and the pod's mount points in them, and
+    /// removes what an earlier process left half done.
+    ///
+    /// # Errors
+    /// A volume that can't be used, or a config that contradicts itself.
+    pub fn open(
+        config: AgentConfig,
+        volume: &Path,
+        metrics: Metrics,
+    ) -> Result<(Self, Store), Failure> {
+        let unusable = |source| PublishError::Io {
+            action: "use the volume",
+            path: volume.display().to_string(),
+            source,
+        };
+        let root = Dir::open_root(volume).map_err(unusable)?;
+        let store = Store::open(&root).map_err(unusable)?;
+        let publishers = config
+            .directories
+            .iter()
+            .map(|dir| Publisher::open(&root, &dir.sub_path, &dir.mount_path, &dir.mount_points))
+            .collect::<Result<Vec<_>, _>>()?;
+        if let Some(output) = config
+            .outputs
+            .iter()
+            .find(|output| output.directory >= publishers.len())
+        {
+            let path = output.path.clone();
+            return Err(PublishError::BadPath { path }.into());
+        }
+        let agent = Self {
+            source: Source::new(&config),
+            selector: Selector::default(),
+            config,
+            publishers,
+            metrics,
+        };
+        Ok((agent, store))
+    }
+
+    /// The config that this agent works by.
+    #[must_use]
+    pub fn config(&self) -> &AgentConfig {
+        &self.config
+    }
+
+    /// Which records the selections mean so far.
+    #[must_use]
+    pub fn pins(&self) -> &[Pin] {
+        self.selector.pins()
+    }
+
+    /// Keeps to the records that an earlier process found.
+    pub fn set_pins(&mut self, pins: Vec<Pin>) {
+        self.selector = Selector::new(pins);
+    }
+
+    /// Whether a file of each output is there, old or new.
+    #[must_use]
+    pub fn is_published(&self) -> bool {
+        self.config.outputs.iter().all(|output| {
+            self.publishers
+                .get(output.directory)
+                .is_some_and(|publisher| publisher.is_published(&output.path))
+        })
+    }
+
+    /// Fetches and publishes once, and learns Keeper's time on the way. `may_be_partial` says whether outputs may
+    /// be published although others failed.
+    ///
+    /// `random` names the publication.
+    pub async fn refresh(
+        &mut self,
+        clock: &mut KeeperClock,
+        may_be_partial: bool,
+        random: u64,
+    ) -> Refresh {
+        self.metrics.refresh_began();
+        let mut refresh = Refresh::default();
+        let fetched = match self.fetch(clock).await {
+            Ok(fetched) => fetched,
+            Err(failure) => {
+                refresh.failures.push(failure);
+                self.metrics.failed(&refresh.failures);
+                return refresh;
+            }
+        };
+        refresh.answered = true;
+        let rendered = self.render(&fetched, &mut refresh);
+        drop(fetched);
+        if refresh.is_complete() {
+            self.selector.all_found();
+        }
+        if refresh.is_complete() || may_be_partial {
+            self.publish(&rendered, &mut refresh, random);
+        }
+        self.metrics.failed(&refresh.failures);
+        refresh
+    }
+
+    /// Removes the files that the last publications replaced. To be called some seconds after them.
+    pub fn remove_leftovers(&self) {
+        for publisher in &self.publishers {
+            if let Err(error) = publisher.remove_leftovers() {
+                tracing::warn!(%error, "old files cannot be removed");
+            }
+        }
+    }
+
+    /// The mounted file with the device config, whose directory is to be watched.
+    #[must_use]
+    pub fn config_file(&self) -> &Path {
+        Path::new(self.source.file())
+    }
+
+    /// Whether the mounted config differs from the one of the last call.
+    #[must_use]
+    pub fn config_has_changed(&self) -> bool {
+        self.source.has_changed()
+    }
+
+    /// The one call of a cycle, and a second one to another endpoint if a folder path has to be followed.
+    async fn fetch(&mut self, clock: &mut KeeperClock) -> Result<Fetched, Failure> {
+        let outputs = &self.config.outputs;
+        let client = self.source.client()?;
+        let filter = self.selector.filter(outputs);
+        let vault = get_secret(client, &filter, clock, &self.metrics).await?;
+        for warning in &vault.warnings {
+            tracing::warn!(warning, "keeper warns");
+        }
+        for skipped in &vault.skipped {
+            tracing::debug!(%skipped, "a part of the answer cannot be read");
+        }
+        let is_everything = filter.is_empty();
+        let mut fetched = Fetched {
+            vault,
+            folders: None,
+            folders_failure: None,
+            is_everything,
+        };
+        if is_everything && self.selector.needs_folders(outputs, &fetched.vault) {
+            match client.get_folders().await {
+                Ok(folders) => fetched.folders = Some(folders),
+                Err(error) => fetched.folders_failure = Some(error),
+            }
+        }
+        Ok(fetched)
+    }
+
+    fn render(&mut self, fetched: &Fetched, refresh: &mut Refresh) -> Vec<Rendered> {
+        let Self {
+            config, selector, ..
+        } = self;
+        let mut rendered = Vec::with_capacity(config.outputs.len());
+        for output in &config.outputs {
+            let found = selector.resolve(
+                output,
+                &fetched.vault,
+                fetched.folders.as_ref(),
+                fetched.is_everything,
+            );
+            let annotation = || output.annotation.clone();
+            rendered.push(match found {
+                Ok(record) => match render(record, output) {
+                    Ok(bytes) => Some(bytes),
+                    Err(error) => {
+                        refresh.failures.push(Failure::Render {
+                            annotation: annotation(),
+                            error,
+                        });
+                        None
+                    }
+                },
+                Err(Miss::Absent) => {
+                    refresh.ask_again = true;
+                    None
+                }
+                Err(Miss::Lookup(error)) => {
+                    let failure = match (&error, &fetched.folders_failure) {
+                        // What is not found may be in a folder that we couldn't look up.
+                        (keeper_ksm::LookupError::NotFound { .. }, Some(folders)) => {
+                            folders.clone().into()
+                        }
+                        _ => Failure::Selection {
+                            annotation: annotation(),
+                            error,
+                        },
+                    };
+                    refresh.failures.push(failure);
+                    None
+                }
+            });
+        }
+        self.metrics.fetched(rendered.iter().flatten().count());
+        rendered
+    }
+
+    fn publish(&self, rendered: &[Rendered], refresh: &mut Refresh, random: u64) {
+        for (index, publisher) in self.publishers.iter().enumerate() {
+            let files: Vec<Planned<'_>> = self
+                .config
+                .outputs
+                .iter()
+                .zip(rendered)
+                .filter(|(output, _)| output.directory == index)
+                .map(|(output, bytes)| Planned {
+                    path: &output.path,
+                    mode: self.config.file_mode,
+                    content: bytes
+                        .as_ref()
+                        .map_or(Content::LastGood, |bytes| Content::New(bytes)),
+                })
+                .collect();
+            match publisher.publish(&files, SystemTime::now(), random) {
+                Ok(published) => {
+                    self.metrics.published(published);
+                    if let Published::Changed(files) = published {
+                        refresh.changed += files;
+                    }
+                }
+                Err(error) => refresh.failures.push(error.into()),
+            }
+        }
+    }
+}
+
+/// One call to Keeper, timed; its answer, of whatever kind, tells Keeper's time.
+async fn get_secret(
+    client: &Client,
+    filter: &[Uid],
+    clock: &mut KeeperClock,
+    metrics: &Metrics,
+) -> Result<Vault, keeper_ksm::Error> {
+    let began = Instant::now();
+    let answer = client.get_secret(filter).await;
+    let took: Duration = began.elapsed();
+    metrics.called(took);
+    if let Some(ahead) = client.server_time_offset_millis() {
+        clock.observe(ahead, took);
+    }
+    answer
+}
+
+fn render(record: &Record, output: &Output) -> Result<Zeroizing<Vec<u8>>, RenderError> {
+    match (&output.selection, output.format) {
+        (Selection::Record(_), Format::Json) => Ok(record_json(record)),
+        (Selection::Field { field, .. }, Format::Raw) => field_text(record, field),
+        (Selection::Notation(notation), Format::Raw) => notation_text(record, &notation.selector),
+        (Selection::Record(_), Format::Raw)
+        | (Selection::Field { .. } | Selection::Notation(_), Format::Json) => {
+            Err(RenderError::Format)
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! The decision on one pod: left alone, injected, or denied with everything that is wrong. Pure, and safe
+//! on any JSON.
+
+use std::fmt;
+
+use json_patch::Patch;
+use serde_json::Value;
+
+use crate::inject;
+use crate::layout;
+use crate::plan;
+use crate::pod::{self, Pod};
+use crate::problem::{Denial, Findings, Reason};
+use crate::request;
+use crate::scalars::Boolean;
+use crate::settings::Settings;
+
+/// What the decision needs to know of the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cluster {
+    /// The API server is Kubernetes 1.`minor`.
+    pub minor: u32,
+}
+
+/// What becomes of a pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// It is let through as it is.
+    Skipped(SkipReason),
+    /// It is patched.
+    Injected(Injection),
+    /// It is refused.
+    Denied(Denial),
+}
+
+/// Why a pod is left as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SkipReason {
+    /// Its namespace is the system's, the injector's own, or excluded.
+    Namespace,
+    /// It does not ask for injection.
+    NotAsked,
+    /// It says `inject: "false"`.
+    Declined,
+    /// It is the API server's mirror of a static pod, which runs already.
+    MirrorPod,
+    /// It is injected already, and lacks nothing.
+    AlreadyInjected,
+}
+
+/// A word for logs.
+impl fmt::Display for SkipReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Namespace => "namespace",
+            Self::NotAsked => "not_asked",
+            Self::Declined => "declined",
+            Self::MirrorPod => "mirror_pod",
+            Self::AlreadyInjected => "already_injected",
+        })
+    }
+}
+
+/// How a pod is patched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Injection {
+    /// The operations, all of them `add`; never empty.
+    pub patch: Patch,
+    /// For the user, each at most 256 characters.
+    pub warnings: Vec<String>,
+    /// Which containers are injected.
+    pub shape: Shape,
+    /// Number of files that will be published.
+    pub outputs: usize,
+}
+
+/// Which containers are injected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// One that restarts, first among the init containers, with a hook that waits for the first publication.
+    Native,
+    /// A first fetch before one that restarts, for pods with `restartPolicy: Never`.
+    InitAndNative,
+    /// A first fetch alone.
+    InitOnly,
+}
+
+/// A word for logs.
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Native => "native",
+            Self::InitAndNative => "init_and_native",
+            Self::InitOnly => "init_only",
+        })
+    }
+}
+
+/// Decides on `pod`, which is about to be created in `namespace`.
+///
+/// Deciding on a pod that this has patched changes nothing more, except where something was lost or added
+/// since: the marker, or containers that lack the secrets.
+#[must_use]
+pub fn admit(pod: &Value, namespace: &str, settings: &Settings, cluster: &Cluster) -> Decision {
+    if settings.leaves_alone(namespace) {
+        return Decision::Skipped(SkipReason::Namespace);
+    }
+    let Some(annotations) = pod::annotations(pod) else {
+        return Decision::Skipped(SkipReason::NotAsked);
+    };
+    let ours = pod::ours(annotations);
+    let Some(asked) = ours.get("inject") else {
+        return Decision::Skipped(SkipReason::NotAsked);
+    };
+    let mut findings = Findings::default();
+    match asked.as_str().unwrap_or_default().parse() {
+        Ok(Boolean(true)) => {}
+        Ok(Boolean(false)) => return Decision::Skipped(SkipReason::Declined),
+        Err(error) => findings.problem("inject", Reason::BadValue, error),
+    }
+    if annotations.contains_key("kubernetes.io/config.mirror") {
+        return Decision::Skipped(SkipReason::MirrorPod);
+    }
+    let view = match Pod::read(pod) {
+        Ok(view) => view,
+        Err(error) => {
+            findings.problem("inject", Reason::UnsupportedPod, error);
+            request::read(&ours, &settings.defaults, &mut findings);
+            return denied(findings);
+        }
+    };
+    if findings.problems.is_empty()
+        && let Some(decision) = again(&view)
+    {
+        return decision;
+    }
+    if view.is_windows() {
+        findings.problem(
+            "inject",
+            Reason::UnsupportedPod,
+            "Windows pods cannot be injected: remove it",
+        );
+    }
+    let request = request::read(&ours, &settings.defaults, &mut findings);
+    let plan = plan::plan(request, &view, settings, cluster, &mut findings);
+    match plan {
+        Some(plan) if findings.problems.is_empty() => Decision::Injected(Injection {
+            patch: inject::patch(&plan, &view, settings),
+            warnings: findings.warnings,
+            shape: plan.shape,
+            outputs: plan.config.outputs.len(),
+        }),
+        _ => denied(findings),
+    }
+}
+
+fn denied(findings: Findings) -> Decision {
+    Decision::Denied(Denial {
+        problems: findings.problems,
+    })
+}
+
+/// The decision on a pod that is injected already: told by our containers, never by a marker.
+fn again(pod: &Pod<'_>) -> Option<Decision> {
+    let ours: Vec<_> = pod
+        .containers
+        .iter()
+        .filter(|c| inject::is_ours(c))
+        .collect();
+    let first = ours.first()?;
+    let is = |base: &str| ours.iter().any(|c| plan::is_name(c.name(), base));
+    let shape = match (is(layout::INIT_CONTAINER), is(layout::SIDECAR_CONTAINER)) {
+        (true, true) => Shape::InitAndNative,
+        (true, false) => Shape::InitOnly,
+        (false, _) => Shape::Native,
+    };
+    let config = first
+        .env(layout::CONFIG_ENV)
+        .and_then(plan::read_config_env);
+    let volume = first
+        .mounts()
+        .find(|(_, at)| at.as_str() == layout::VOLUME_DIR);
+    let (volume, directories) = match (&volume, &config) {
+        (Some((volume, _)), Some(config)) => (*volume, config.directories.as_slice()),
+        _ => ("", &[][..]),
+    };
+    let patch = inject::repair(pod, volume, directories);
+    if patch.is_empty() {
+        return Some(Decision::Skipped(SkipReason::AlreadyInjected));
+    }
+    Some(Decision::Injected(Injection {
+        patch,
+        warnings: Vec::new(),
+        shape,
+        outputs: config.map_or(0, |config| config.outputs.len()),
+    }))
+}

@@ -1,0 +1,299 @@
+//! Absolute paths in a container, normalised: trailing slashes, doubled ones and `.` don't make two paths
+//! of one. And the names of files in the published directory.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::layout;
+
+/// Linux takes no longer path.
+const MAX_PATH_BYTES: usize = 4095;
+/// Nor a longer name.
+const MAX_NAME_BYTES: usize = 255;
+/// Where no output may go, nor below.
+const FORBIDDEN: [&str; 5] = [
+    "/proc",
+    "/sys",
+    "/dev",
+    "/var/run/secrets/kubernetes.io",
+    "/run/secrets/kubernetes.io",
+];
+
+/// An absolute, normalised path without `..`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CleanPath(String);
+
+/// Why a path cannot be an output's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PathError {
+    /// Not from the root.
+    #[error(
+        "the path {0} is not absolute: begin it with a slash, such as {dir}/x",
+        dir = layout::DEFAULT_OUTPUT_DIR
+    )]
+    Relative(String),
+    /// `..` as a component.
+    #[error("the path {0} holds `..`: write it out")]
+    DotDot(String),
+    /// A colon, which separates selection and path.
+    #[error(
+        "the path {0} holds a colon: write an escaped one, \\:, where it belongs to the selection"
+    )]
+    Colon(String),
+    /// A control character.
+    #[error("the path {0} holds a control character")]
+    Control(String),
+    /// Over Linux' limits.
+    #[error("the path {0} or a name in it is too long")]
+    TooLong(String),
+    /// `/proc` and its like.
+    #[error("nothing can be published at {0}: choose a path below {dir}", dir = layout::DEFAULT_OUTPUT_DIR)]
+    Forbidden(String),
+    /// The published directory itself.
+    #[error("the path {0} is the directory: add a file name, such as {dir}/x", dir = layout::DEFAULT_OUTPUT_DIR)]
+    Directory(String),
+    /// A component that begins with `..`.
+    #[error(
+        "a name in the path {0} begins with `..`: these are the injector's own, choose another"
+    )]
+    Reserved(String),
+    /// A good path that needs a later version.
+    #[error(
+        "this version publishes below {dir} only, not at {0}: choose a path there",
+        dir = layout::DEFAULT_OUTPUT_DIR
+    )]
+    Elsewhere(String),
+}
+
+impl CleanPath {
+    /// The path of a mount as the container runtime takes it: any text means some path. `..` is resolved.
+    #[must_use]
+    pub fn lenient(text: &str) -> Self {
+        let mut parts: Vec<&str> = Vec::new();
+        for part in text.split('/') {
+            match part {
+                "" | "." => {}
+                ".." => drop(parts.pop()),
+                other => parts.push(other),
+            }
+        }
+        Self(format!("/{}", parts.join("/")))
+    }
+
+    /// The path.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What follows `dir/`, if this path lies below `dir`; empty if it is `dir`.
+    #[must_use]
+    pub fn below(&self, dir: &Self) -> Option<&str> {
+        let rest = self.0.strip_prefix(dir.0.trim_end_matches('/'))?;
+        match rest {
+            "" => Some(""),
+            "/" if dir.0 == "/" => Some(""),
+            rest => rest.strip_prefix('/'),
+        }
+    }
+
+    /// The path relative to the published directory, if an output may be there.
+    ///
+    /// # Errors
+    /// A place where nothing can be published, or not by this version.
+    pub fn in_output_dir(&self) -> Result<&str, PathError> {
+        let shown = || crate::problem::quoted(&self.0);
+        if FORBIDDEN
+            .iter()
+            .any(|dir| self.below(&Self::lenient(dir)).is_some())
+        {
+            return Err(PathError::Forbidden(shown()));
+        }
+        match self.below(&Self::lenient(layout::DEFAULT_OUTPUT_DIR)) {
+            None => Err(PathError::Elsewhere(shown())),
+            Some("") => Err(PathError::Directory(shown())),
+            Some(relative) if relative.split('/').any(|part| part.starts_with("..")) => {
+                Err(PathError::Reserved(shown()))
+            }
+            Some(relative) => Ok(relative),
+        }
+    }
+}
+
+impl FromStr for CleanPath {
+    type Err = PathError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let text = text.trim();
+        let shown = || crate::problem::quoted(text);
+        if !text.starts_with('/') {
+            return Err(PathError::Relative(shown()));
+        }
+        if text.split('/').any(|part| part == "..") {
+            return Err(PathError::DotDot(shown()));
+        }
+        if text.contains(':') {
+            return Err(PathError::Colon(shown()));
+        }
+        if text.chars().any(char::is_control) {
+            return Err(PathError::Control(shown()));
+        }
+        if text.len() > MAX_PATH_BYTES || text.split('/').any(|part| part.len() > MAX_NAME_BYTES) {
+            return Err(PathError::TooLong(shown()));
+        }
+        Ok(Self::lenient(text))
+    }
+}
+
+impl fmt::Display for CleanPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The name that a record's title gives its file: lower case, spaces and slashes become dashes.
+#[must_use]
+pub fn slug(title: &str) -> String {
+    title.to_lowercase().replace([' ', '/'], "-")
+}
+
+/// The path of the file `name` in the published directory.
+///
+/// # Errors
+/// A name that no file can have.
+pub fn default_path(name: &str) -> Result<CleanPath, FileNameError> {
+    let unusable = name.is_empty()
+        || name == "."
+        || name.starts_with("..")
+        || name.len() > MAX_NAME_BYTES
+        || name.chars().any(|c| c == '/' || c == ':' || c.is_control());
+    if unusable {
+        return Err(FileNameError(crate::problem::quoted(name)));
+    }
+    Ok(CleanPath(format!("{}/{name}", layout::DEFAULT_OUTPUT_DIR)))
+}
+
+/// A title that is no file name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "its default file name would be {0}, which is not usable: add a path, such as :{dir}/x",
+    dir = layout::DEFAULT_OUTPUT_DIR
+)]
+pub struct FileNameError(String);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn clean(text: &str) -> CleanPath {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn one_path_has_one_spelling() {
+        for text in ["/a/b", "/a/b/", "//a//b//", "/a/./b/.", " /a/b "] {
+            assert_eq!(clean(text).as_str(), "/a/b", "{text}");
+        }
+        assert_eq!(clean("/").as_str(), "/");
+        assert_eq!(clean("/a/..b").as_str(), "/a/..b");
+    }
+
+    #[test]
+    fn what_is_no_path_says_why() {
+        use PathError as E;
+        let long = format!("/{}", "x".repeat(256));
+        for (text, want) in [
+            ("", E::Relative("``".into())),
+            ("a/b", E::Relative("`a/b`".into())),
+            ("/a/../b", E::DotDot("`/a/../b`".into())),
+            ("/a/..", E::DotDot("`/a/..`".into())),
+            ("/a:b", E::Colon("`/a:b`".into())),
+            ("/a\0b", E::Control("`/a\u{fffd}b`".into())),
+        ] {
+            assert_eq!(text.parse::<CleanPath>(), Err(want), "{text}");
+        }
+        assert!(matches!(long.parse::<CleanPath>(), Err(E::TooLong(_))));
+    }
+
+    #[test]
+    fn below_is_by_component() {
+        let below = |path: &str, dir: &str| clean(path).below(&clean(dir)).map(str::to_owned);
+        assert_eq!(below("/a/b/c", "/a").as_deref(), Some("b/c"));
+        assert_eq!(below("/a", "/a").as_deref(), Some(""));
+        assert_eq!(below("/a/b", "/").as_deref(), Some("a/b"));
+        assert_eq!(below("/", "/").as_deref(), Some(""));
+        assert_eq!(below("/ab", "/a"), None);
+        assert_eq!(below("/", "/a"), None);
+    }
+
+    #[test]
+    fn outputs_lie_in_the_published_directory() {
+        use PathError as E;
+        assert_eq!(
+            clean("/keeper/secrets/a/b.json").in_output_dir(),
+            Ok("a/b.json")
+        );
+        for (path, want) in [
+            ("/proc", "Forbidden"),
+            ("/proc/self/x", "Forbidden"),
+            ("/sys/x", "Forbidden"),
+            ("/dev/shm/x", "Forbidden"),
+            (
+                "/var/run/secrets/kubernetes.io/serviceaccount/x",
+                "Forbidden",
+            ),
+            ("/processes/x", "Elsewhere"),
+            ("/app/config.json", "Elsewhere"),
+            ("/keeper/secretsx/a", "Elsewhere"),
+            ("/keeper", "Elsewhere"),
+            ("/keeper/secrets", "Directory"),
+            ("/keeper/secrets/..data", "Reserved"),
+            ("/keeper/secrets/a/..x", "Reserved"),
+        ] {
+            let got = match clean(path).in_output_dir() {
+                Err(E::Forbidden(_)) => "Forbidden",
+                Err(E::Elsewhere(_)) => "Elsewhere",
+                Err(E::Directory(_)) => "Directory",
+                Err(E::Reserved(_)) => "Reserved",
+                other => panic!("{path}: {other:?}"),
+            };
+            assert_eq!(got, want, "{path}");
+        }
+    }
+
+    #[test]
+    fn titles_become_file_names() {
+        for (title, name) in [
+            ("Orders", "orders"),
+            ("Orders DB [prod]", "orders-db-[prod]"),
+            ("Production/Databases/MySQL", "production-databases-mysql"),
+            ("ÄRGER", "ärger"),
+            ("a_b.c", "a_b.c"),
+        ] {
+            assert_eq!(slug(title), name);
+            assert!(default_path(&slug(title)).is_ok(), "{title}");
+        }
+        for name in ["", ".", "..", "..data", "a/b", "a\nb", "a\0", "a:b"] {
+            assert!(default_path(name).is_err(), "{name}");
+        }
+        assert!(default_path(&"x".repeat(255)).is_ok());
+        assert!(default_path(&"x".repeat(256)).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn display_and_parse_round_trip(text in r"(/[a-z.]{1,4}){0,5}/?") {
+            if let Ok(path) = text.parse::<CleanPath>() {
+                prop_assert_eq!(path.to_string().parse(), Ok(path));
+            }
+        }
+
+        #[test]
+        fn any_text_is_some_mount_path(text in ".{0,40}") {
+            let path = CleanPath::lenient(&text);
+            prop_assert!(path.as_str().starts_with('/'));
+            prop_assert_eq!(CleanPath::lenient(path.as_str()), path);
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! From what a pod asks for to what it gets: the shape, the names, the agents' config.
+
+use std::collections::BTreeSet;
+
+use crate::admission::{Cluster, Shape};
+use crate::agent_config::{AgentConfig, Auth, LogLevel};
+use crate::annotations::PREFIX;
+use crate::layout;
+use crate::outputs;
+use crate::pod::Pod;
+use crate::problem::{Findings, Reason};
+use crate::quantity::Quantity;
+use crate::request::{CaSource, Request};
+use crate::resources::Resources;
+use crate::scalars::SidecarMode;
+use crate::settings::Settings;
+
+/// The oldest API server, 1.x, that is trusted with native sidecars.
+const NATIVE_SIDECARS: u32 = 32;
+/// The agents' config travels in one environment variable; execve takes 128 KiB in one string.
+const MAX_CONFIG_BYTES: usize = 96 * 1024;
+/// Size of the volume: the generations' directories, and room for two generations of each output.
+const TMPFS_BASE: u64 = 4 * 1024 * 1024;
+const TMPFS_OUTPUT: u64 = 2 * 64 * 1024;
+const PAGE: u64 = 4096;
+/// Who the injected containers run as.
+pub(crate) const USER: i64 = 65_532;
+
+/// What is injected into one pod.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) shape: Shape,
+    pub(crate) names: Names,
+    pub(crate) config: AgentConfig,
+    /// The config as it stands in the environment variable.
+    pub(crate) config_env: String,
+    pub(crate) ca: Option<CaSource>,
+    pub(crate) tmpfs: Quantity,
+    pub(crate) resources: Resources,
+    /// Whether the metrics port is declared in the container.
+    pub(crate) declare_port: bool,
+    /// The group that our containers run as.
+    pub(crate) group: i64,
+}
+
+/// Names of what we add, none of which the pod has already.
+#[derive(Debug)]
+pub(crate) struct Names {
+    pub(crate) init: String,
+    pub(crate) sidecar: String,
+    pub(crate) secrets: String,
+    pub(crate) auth: String,
+    pub(crate) ca: String,
+    pub(crate) no_token: String,
+}
+
+/// Where the trust root's file is in our containers.
+const CA_FILE: &str = "ca.crt";
+
+/// Plans; none if a problem was found, which stands in `findings`.
+pub(crate) fn plan(
+    request: Request,
+    pod: &Pod<'_>,
+    settings: &Settings,
+    cluster: &Cluster,
+    findings: &mut Findings,
+) -> Option<Plan> {
+    let shape = shape(&request, pod, cluster, findings);
+    let tmpfs = tmpfs(&request);
+    let resources = Resources::decide(&request, settings, tmpfs, pod.is_guaranteed(), findings);
+    let metrics_port = match shape {
+        Some(Shape::InitOnly) => None,
+        _ => metrics_port(&request, pod, findings),
+    };
+    let Request {
+        auth_secret,
+        ca,
+        files,
+        refresh_interval,
+        init_only: _,
+        fail_on_error,
+        sidecar_mode: _,
+        tmpfs_size: _,
+        metrics_port: _,
+        cpu_request: _,
+        cpu_limit: _,
+        memory_request: _,
+        memory_limit: _,
+        log_level,
+    } = request;
+    let no_files = files.is_empty() && findings.problems.is_empty();
+    let (directories, outputs) = outputs::place(files, pod, findings);
+    if no_files {
+        findings.warn(
+            "inject",
+            format_args!(
+                "nothing is selected: the pod authenticates to Keeper and gets no file; add {PREFIX}secret"
+            ),
+        );
+    }
+    let first = outputs.first().map_or("secret", |o| {
+        o.annotation.strip_prefix(PREFIX).unwrap_or("secret")
+    });
+    let first = first.to_owned();
+    let fs_group = pod.fs_group();
+    let config = AgentConfig {
+        auth: Auth::Secret {
+            secret_name: auth_secret?.to_string(),
+            file: format!("{}/{}", layout::AUTH_DIR, layout::AUTH_KEY),
+        },
+        ca_cert_file: ca
+            .is_some()
+            .then(|| format!("{}/{CA_FILE}", layout::CA_DIR)),
+        directories,
+        outputs,
+        refresh_interval_seconds: refresh_interval?.seconds(),
+        fail_on_error,
+        // Under an fsGroup the app reads by group: our containers run with it, so what they write has it.
+        file_mode: if fs_group.is_some() { 0o440 } else { 0o444 },
+        metrics_port,
+        log_level: log_level.unwrap_or(LogLevel::Info),
+        log_format: settings.log_format,
+    };
+    let config_env = config_env(&config);
+    if config_env.len() > MAX_CONFIG_BYTES {
+        findings.problem(
+            &first,
+            Reason::TooLarge,
+            format_args!(
+                "the pod's selections take {} bytes, at most {MAX_CONFIG_BYTES} fit into a container's environment: select less",
+                config_env.len()
+            ),
+        );
+    }
+    Some(Plan {
+        shape: shape?,
+        names: Names::free(pod),
+        declare_port: metrics_port.is_some() && !pod.host_network(),
+        config,
+        config_env,
+        ca,
+        tmpfs,
+        resources,
+        group: fs_group.unwrap_or(USER),
+    })
+}
+
+fn shape(
+    request: &Request,
+    pod: &Pod<'_>,
+    cluster: &Cluster,
+    findings: &mut Findings,
+) -> Option<Shape> {
+    let native = cluster.minor >= NATIVE_SIDECARS;
+    match request.sidecar_mode? {
+        SidecarMode::Classic => findings.problem(
+            "sidecar-mode",
+            Reason::NotYet,
+            "this version does not do classic sidecars yet: use native or auto",
+        ),
+        _ if request.init_only => return Some(Shape::InitOnly),
+        SidecarMode::Auto if !native => findings.problem(
+            "sidecar-mode",
+            Reason::NotYet,
+            format_args!(
+                "Kubernetes 1.{} needs a classic sidecar, which this version does not do yet: set {PREFIX}init-only to \"true\", or use Kubernetes 1.{NATIVE_SIDECARS} or newer",
+                cluster.minor
+            ),
+        ),
+        SidecarMode::Native if !native => findings.problem(
+            "sidecar-mode",
+            Reason::Conflict,
+            format_args!(
+                "native sidecars need Kubernetes 1.{NATIVE_SIDECARS} or newer, this is 1.{}: set {PREFIX}init-only to \"true\"",
+                cluster.minor
+            ),
+        ),
+        SidecarMode::Auto | SidecarMode::Native if pod.never_restarts() => {
+            return Some(Shape::InitAndNative);
+        }
+        SidecarMode::Auto | SidecarMode::Native => return Some(Shape::Native),
+    }
+    None
+}
+
+fn tmpfs(request: &Request) -> Quantity {
+    match request.tmpfs_size {
+        Some(size) => Quantity::units(size.units_up().div_ceil(PAGE).saturating_mul(PAGE)),
+        None => {
+            let files = u64::try_from(request.files.len()).unwrap_or(u64::MAX);
+            Quantity::units(
+                files
+                    .saturating_mul(TMPFS_OUTPUT)
+                    .saturating_add(TMPFS_BASE),
+            )
+        }
+    }
+}
+
+fn metrics_port(request: &Request, pod: &Pod<'_>, findings: &mut Findings) -> Option<u16> {
+    let stated = request.metrics_port.stated;
+    let asked = request.metrics_port.port?.0;
+    // Where the pod's ports are the node's, nothing opens that nobody asked for.
+    if asked == 0 || (pod.host_network() && !stated) {
+        return None;
+    }
+    let declared = pod.declared_ports();
+    let port = (asked..=u16::MAX).find(|port| !declared.contains(&u64::from(*port)))?;
+    if stated && port != asked {
+        findings.warn(
+            "metrics-port",
+            format_args!("{asked} is a port of the pod's own: {port} is used"),
+        );
+    }
+    Some(port)
+}
+
+/// The config for an environment variable, where Kubernetes expands `$(X)`: each `$` is doubled.
+fn config_env(config: &AgentConfig) -> String {
+    // Strings, numbers and lists of them always have a JSON form.
+    serde_json::to_string(config)
+        .unwrap_or_default()
+        .replace('$', "$$")
+}
+
+/// The config of a container that is injected already.
+pub(crate) fn read_config_env(value: &str) -> Option<AgentConfig> {
+    serde_json::from_str(&value.replace("$$", "$")).ok()
+}
+
+impl Names {
+    fn free(pod: &Pod<'_>) -> Self {
+        let (containers, volumes) = (pod.container_names(), pod.volume_names());
+        Self {
+            init: free(layout::INIT_CONTAINER, &containers),
+            sidecar: free(layout::SIDECAR_CONTAINER, &containers),
+            secrets: free("keeper-secrets", &volumes),
+            auth: free("keeper-auth", &volumes),
+            ca: free("keeper-ca", &volumes),
+            no_token: free("keeper-no-token", &volumes),
+        }
+    }
+}
+
+/// `name`, or `name-2`, `name-3`, …, whichever is not taken.
+fn free(name: &str, taken: &BTreeSet<&str>) -> String {
+    let mut candidate = name.to_owned();
+    let mut n = 1u32;
+    while taken.contains(candidate.as_str()) {
+        n += 1;
+        candidate = format!("{name}-{n}");
+    }
+    candidate
+}
+
+/// Whether `name` is `base`, or `base` with a number behind it.
+pub(crate) fn is_name(name: &str, base: &str) -> bool {
+    name.strip_prefix(base).is_some_and(|rest| {
+        rest.is_empty()
+            || rest
+                .strip_prefix('-')
+                .is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+    })
+}

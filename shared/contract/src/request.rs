@@ -1,0 +1,439 @@
+//! What a pod asks for: its annotations over the chart's defaults over the table's, as types. Problems are
+//! collected on the way, so that all of them are reported at once.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use keeper_notation::RecordRef;
+use serde_json::Value;
+
+use crate::agent_config::{LogLevel, Selection};
+use crate::annotations::{self, PREFIX, Scope, Status};
+use crate::duration::RefreshInterval;
+use crate::path::{CleanPath, default_path, slug};
+use crate::problem::{Findings, Problem, Reason, quoted};
+use crate::quantity::Quantity;
+use crate::scalars::{Boolean, DataKey, ObjectName, Port, SidecarMode};
+use crate::selection;
+
+/// Everything that annotations say. What did not parse is absent, and then a problem was recorded.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) auth_secret: Option<ObjectName>,
+    pub(crate) ca: Option<CaSource>,
+    pub(crate) files: Vec<File>,
+    pub(crate) refresh_interval: Option<RefreshInterval>,
+    pub(crate) init_only: bool,
+    pub(crate) fail_on_error: bool,
+    pub(crate) sidecar_mode: Option<SidecarMode>,
+    pub(crate) tmpfs_size: Option<Quantity>,
+    pub(crate) metrics_port: MetricsPort,
+    pub(crate) cpu_request: Option<Quantity>,
+    pub(crate) cpu_limit: Option<Quantity>,
+    pub(crate) memory_request: Option<Quantity>,
+    pub(crate) memory_limit: Option<Quantity>,
+    pub(crate) log_level: Option<LogLevel>,
+}
+
+/// Where an extra trust root comes from.
+#[derive(Debug)]
+pub(crate) struct CaSource {
+    pub(crate) kind: CaKind,
+    pub(crate) name: ObjectName,
+    pub(crate) key: DataKey,
+}
+
+/// Kind of object that holds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CaKind {
+    Secret,
+    ConfigMap,
+}
+
+/// One file that is asked for.
+#[derive(Debug)]
+pub(crate) struct File {
+    /// Annotation without prefix.
+    pub(crate) annotation: String,
+    pub(crate) selection: Selection,
+    pub(crate) path: CleanPath,
+}
+
+/// The metrics port that is asked for.
+#[derive(Debug)]
+pub(crate) struct MetricsPort {
+    pub(crate) port: Option<Port>,
+    /// Whether the pod itself says so.
+    pub(crate) stated: bool,
+}
+
+/// Reads the annotations of a pod: by name without prefix, as far as they have ours.
+pub(crate) fn read(
+    pod: &BTreeMap<&str, &Value>,
+    defaults: &BTreeMap<String, String>,
+    findings: &mut Findings,
+) -> Request {
+    let mut texts = BTreeMap::new();
+    for (name, value) in pod {
+        match value.as_str() {
+            Some(text) => drop(texts.insert(*name, text)),
+            None => findings.problem(name, Reason::BadValue, "the value is no text: quote it"),
+        }
+    }
+    screen(&texts, findings);
+    if texts.contains_key("injected") {
+        findings.warn(
+            "injected",
+            "is the injector's own marker and need not be set",
+        );
+    }
+    let defaults = defaults
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
+    let mut reader = Reader {
+        pod: texts,
+        defaults,
+        findings,
+    };
+    let request = reader.request();
+    if request.auth_secret.is_none() && !reader.has_any(&["ksm-config", "auth-secret"]) {
+        reader.findings.problem(
+            "ksm-config",
+            Reason::MissingConfig,
+            "no KSM config: name the Secret in the pod's namespace whose key `config` holds it, such as keeper-auth",
+        );
+    }
+    request
+}
+
+/// What is wrong with the chart's defaults; empty: nothing.
+pub(crate) fn check_defaults(defaults: &BTreeMap<String, String>) -> Vec<Problem> {
+    let mut findings = Findings::default();
+    let values: BTreeMap<&str, &str> = defaults
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
+    screen(&values, &mut findings);
+    for name in values.keys() {
+        if annotations::find(name).is_some_and(|(a, _)| a.scope == Scope::Pod) {
+            findings.problem(
+                name,
+                Reason::Conflict,
+                "can only be set on a pod, it has no default: remove it here",
+            );
+        }
+    }
+    Reader {
+        pod: BTreeMap::new(),
+        defaults: values,
+        findings: &mut findings,
+    }
+    .request();
+    findings.problems
+}
+
+/// Unknown annotations, and those that this version does not do.
+fn screen(values: &BTreeMap<&str, &str>, findings: &mut Findings) {
+    for (name, value) in values {
+        match annotations::find(name) {
+            None => findings.problem(
+                name,
+                Reason::UnknownAnnotation,
+                format_args!(
+                    "unknown annotation: did you mean {PREFIX}{}? Correct or remove it",
+                    annotations::nearest(name)
+                ),
+            ),
+            Some((annotation, _))
+                if annotation.status == Status::NotYet && !annotation.is_default(value) =>
+            {
+                let default = annotation
+                    .default
+                    .map_or(String::new(), |d| format!(" or set it to its default, {d}"));
+                findings.problem(
+                    name,
+                    Reason::NotYet,
+                    format_args!("this version does not do this yet: remove it{default}"),
+                );
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+/// Looks values up in the pod, the chart's defaults and the table, in this order.
+struct Reader<'a> {
+    pod: BTreeMap<&'a str, &'a str>,
+    defaults: BTreeMap<&'a str, &'a str>,
+    findings: &'a mut Findings,
+}
+
+impl<'a> Reader<'a> {
+    fn request(&mut self) -> Request {
+        Request {
+            auth_secret: self.auth_secret(),
+            ca: self.ca(),
+            files: self.files(),
+            refresh_interval: self.refresh_interval(),
+            init_only: self.flag("init-only"),
+            fail_on_error: self.flag("fail-on-error"),
+            sidecar_mode: self.value("sidecar-mode"),
+            tmpfs_size: self.tmpfs_size(),
+            metrics_port: MetricsPort {
+                port: self.value("metrics-port"),
+                stated: self.pod.contains_key("metrics-port"),
+            },
+            cpu_request: self.value("sidecar-cpu-request"),
+            cpu_limit: self.value("sidecar-cpu-limit"),
+            memory_request: self.value("sidecar-memory-request"),
+            memory_limit: self.value("sidecar-memory-limit"),
+            log_level: self.value("log-level"),
+        }
+    }
+
+    fn has_any(&self, names: &[&str]) -> bool {
+        names
+            .iter()
+            .any(|name| self.pod.contains_key(name) || self.defaults.contains_key(name))
+    }
+
+    /// The value of an annotation, or its default.
+    fn value<T: FromStr<Err: fmt::Display>>(&mut self, name: &str) -> Option<T> {
+        let text = self
+            .pod
+            .get(name)
+            .or_else(|| self.defaults.get(name))
+            .copied()
+            .or_else(|| annotations::find(name)?.0.default)?;
+        self.parsed(name, text)
+    }
+
+    fn parsed<T: FromStr<Err: fmt::Display>>(&mut self, name: &str, text: &str) -> Option<T> {
+        match text.parse() {
+            Ok(value) => Some(value),
+            Err(error) => {
+                // Types whose error does not repeat the value begin with a verb.
+                let error = error.to_string();
+                let value = match error.starts_with("is ") || error.starts_with("has ") {
+                    true => format!("{} ", quoted(text)),
+                    false => String::new(),
+                };
+                self.findings
+                    .problem(name, Reason::BadValue, format_args!("{value}{error}"));
+                None
+            }
+        }
+    }
+
+    fn flag(&mut self, name: &str) -> bool {
+        self.value::<Boolean>(name).is_some_and(|flag| flag.0)
+    }
+
+    /// The values of a group of annotations that go together: the pod's if it sets any, else the chart's.
+    fn group(&self, names: &[&str]) -> BTreeMap<&'a str, &'a str> {
+        let of = |values: &BTreeMap<&'a str, &'a str>| -> BTreeMap<&'a str, &'a str> {
+            values
+                .iter()
+                .filter(|(name, _)| names.contains(name))
+                .map(|(name, value)| (*name, *value))
+                .collect()
+        };
+        let stated = of(&self.pod);
+        if stated.is_empty() {
+            of(&self.defaults)
+        } else {
+            stated
+        }
+    }
+
+    fn auth_secret(&mut self) -> Option<ObjectName> {
+        let group = self.group(&["ksm-config", "auth-secret"]);
+        if self.pod.contains_key("auth-secret") {
+            self.findings.warn(
+                "auth-secret",
+                format_args!("is the old name of {PREFIX}ksm-config"),
+            );
+        }
+        let name = |reader: &mut Self, key: &str| -> Option<ObjectName> {
+            let text = group.get(key)?;
+            reader.parsed(key, text)
+        };
+        let (new, old) = (name(self, "ksm-config"), name(self, "auth-secret"));
+        if let (Some(new), Some(old)) = (&new, &old)
+            && new != old
+        {
+            self.findings.problem(
+                "auth-secret",
+                Reason::Conflict,
+                format_args!(
+                    "names another Secret than {PREFIX}ksm-config, whose old name it is: remove it"
+                ),
+            );
+        }
+        new.or(old)
+    }
+
+    fn ca(&mut self) -> Option<CaSource> {
+        let group = self.group(&["ca-cert-secret", "ca-cert-configmap"]);
+        let both = group.len() > 1;
+        let source = group.into_iter().next();
+        if both {
+            self.findings.problem(
+                "ca-cert-configmap",
+                Reason::Conflict,
+                format_args!("excludes {PREFIX}ca-cert-secret: remove one of them"),
+            );
+        }
+        // A source of the pod's own does not take the key of the chart's source.
+        let own = source.is_some_and(|(name, _)| self.pod.contains_key(name));
+        let key = match self.pod.get("ca-cert-key") {
+            Some(text) => self.parsed("ca-cert-key", text),
+            None if own => "ca.crt".parse().ok(),
+            None => self.value("ca-cert-key"),
+        };
+        let Some((name, text)) = source else {
+            if self.has_any(&["ca-cert-key"]) {
+                self.findings.problem(
+                    "ca-cert-key",
+                    Reason::Conflict,
+                    format_args!(
+                        "is the key of {PREFIX}ca-cert-secret or {PREFIX}ca-cert-configmap: set one of them, or remove it"
+                    ),
+                );
+            }
+            return None;
+        };
+        let kind = match name {
+            "ca-cert-secret" => CaKind::Secret,
+            _ => CaKind::ConfigMap,
+        };
+        Some(CaSource {
+            kind,
+            name: self.parsed(name, text)?,
+            key: key?,
+        })
+    }
+
+    fn refresh_interval(&mut self) -> Option<RefreshInterval> {
+        let interval: RefreshInterval = self.value("refresh-interval")?;
+        if interval.raised {
+            self.findings.warn(
+                "refresh-interval",
+                "is raised to 15s, the shortest interval",
+            );
+        }
+        Some(interval)
+    }
+
+    fn tmpfs_size(&mut self) -> Option<Quantity> {
+        let size: Quantity = self.value("tmpfs-size")?;
+        if size < Quantity::units(64 * 1024) {
+            self.findings.problem(
+                "tmpfs-size",
+                Reason::BadValue,
+                format_args!("{size} is too small: write at least 64Ki"),
+            );
+        }
+        Some(size)
+    }
+
+    fn files(&mut self) -> Vec<File> {
+        let mut files = Vec::new();
+        let annotations: Vec<(&str, &str)> = self.pod.iter().map(|(n, v)| (*n, *v)).collect();
+        for (annotation, text) in annotations {
+            match annotation {
+                "secret" | "secrets" => {
+                    if selection::list(text).next().is_none() {
+                        self.findings.problem(
+                            annotation,
+                            Reason::BadSelection,
+                            selection::SelectionError::Empty,
+                        );
+                    }
+                    for value in selection::list(text) {
+                        files.extend(self.file(annotation, None, value));
+                    }
+                }
+                other => {
+                    let family =
+                        annotations::find(other).filter(|(a, _)| a.name == "secret-<name>");
+                    if let Some((_, Some(name))) = family {
+                        files.extend(self.file(annotation, Some(name), text));
+                    }
+                }
+            }
+        }
+        files
+    }
+
+    /// One file: `name` is what `secret-<name>` gives it.
+    fn file(&mut self, annotation: &str, name: Option<&str>, text: &str) -> Option<File> {
+        let bad_selection = |reader: &mut Self, error: &dyn fmt::Display| {
+            let message = format!("{}: {error}", quoted(text));
+            reader
+                .findings
+                .problem(annotation, Reason::BadSelection, message);
+        };
+        let (selection, path) = match (selection::parse(text), name) {
+            (Ok(selection::Value::Selection(selection, path)), _) => (selection, path),
+            (Ok(selection::Value::PathOnly(path)), Some(name)) => {
+                (Selection::Record(RecordRef::titled(name)), Some(path))
+            }
+            (Ok(selection::Value::PathOnly(_)), None) => {
+                bad_selection(self, &"a path without a selection: write <record>:/path");
+                return None;
+            }
+            (
+                Err(
+                    error @ (selection::SelectionError::Path(_)
+                    | selection::SelectionError::RelativePath(_)),
+                ),
+                _,
+            ) => {
+                self.findings.problem(annotation, Reason::BadPath, error);
+                return None;
+            }
+            (Err(error), _) => {
+                bad_selection(self, &error);
+                return None;
+            }
+        };
+        if selection::is_attachment(&selection) {
+            self.findings.problem(
+                annotation,
+                Reason::NotYet,
+                format_args!(
+                    "{}: this version does not do attachments yet: remove it",
+                    quoted(text)
+                ),
+            );
+        }
+        let path = match path {
+            Some(path) => path,
+            None => match default_path(&default_name(&selection, name)) {
+                Ok(path) => path,
+                Err(error) => {
+                    let message = format!("{}: {error}", quoted(text));
+                    self.findings.problem(annotation, Reason::BadPath, message);
+                    return None;
+                }
+            },
+        };
+        Some(File {
+            annotation: annotation.to_owned(),
+            selection,
+            path,
+        })
+    }
+}
+
+/// The file name of a selection without a path.
+fn default_name(selection: &Selection, name: Option<&str>) -> String {
+    match (selection, name) {
+        (Selection::Record(record), _) => format!("{}.json", slug(&record.title())),
+        (_, Some(name)) => name.to_owned(),
+        (other, None) => slug(&other.record().title()),
+    }
+}

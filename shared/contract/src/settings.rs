@@ -1,0 +1,358 @@
+//! The cluster's settings, as the chart writes them. What was written ([`Raw`]) and what runs
+//! ([`Settings`]) are two types with one conversion, whose errors name the key.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::agent_config::LogFormat;
+use crate::problem::{Problem, quoted};
+use crate::quantity::{Quantity, QuantityError};
+use crate::request;
+
+/// Namespaces whose pods are never touched, whatever anybody says.
+const NEVER: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];
+
+/// What the cluster's administrator decided.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Raw")]
+pub struct Settings {
+    /// Image of the injected containers.
+    pub sidecar_image: String,
+    /// When the kubelet pulls it; none: the kubelet's own rule.
+    pub image_pull_policy: Option<PullPolicy>,
+    /// The injector's namespace.
+    pub own_namespace: String,
+    /// Namespaces whose pods are left alone, beside the system's and the injector's own.
+    pub excluded_namespaces: BTreeSet<String>,
+    /// Cluster-wide defaults of annotations: name without prefix, value. Each one parses.
+    pub defaults: BTreeMap<String, String>,
+    /// Resources of the injected containers.
+    pub resources: Resources,
+    /// Shape of the agents' log lines.
+    pub log_format: LogFormat,
+}
+
+/// When the kubelet pulls an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PullPolicy {
+    /// At each start.
+    Always,
+    /// When it is absent.
+    IfNotPresent,
+    /// Never.
+    Never,
+}
+
+/// Resources of the injected containers, where no annotation says otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resources {
+    /// CPU request.
+    pub cpu_request: Quantity,
+    /// CPU limit; none: unlimited.
+    pub cpu_limit: Option<Quantity>,
+    /// Memory request.
+    pub memory_request: Quantity,
+    /// Memory limit; none: 16Mi and the size of the pod's volume.
+    pub memory_limit: Option<Quantity>,
+}
+
+/// Settings that cannot run; the text names the key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SettingsError {
+    /// No image, or one that cannot be a reference.
+    #[error("sidecarImage: {0} is no image reference")]
+    Image(String),
+    /// A namespace's name.
+    #[error("{key}: {value} is no namespace's name")]
+    Namespace {
+        /// The key.
+        key: &'static str,
+        /// What stands there.
+        value: String,
+    },
+    /// A resource's amount.
+    #[error("resources.{key}: {value} {error}")]
+    Quantity {
+        /// The key below `resources`.
+        key: &'static str,
+        /// What stands there.
+        value: String,
+        /// Why it is none.
+        error: QuantityError,
+    },
+    /// A request over its limit.
+    #[error("resources.{0}Request is larger than resources.{0}Limit")]
+    RequestOverLimit(&'static str),
+    /// Defaults that no pod could use.
+    #[error("{}", default_problems(.0))]
+    Defaults(Vec<Problem>),
+}
+
+fn default_problems(problems: &[Problem]) -> String {
+    let lines: Vec<String> = problems
+        .iter()
+        .map(|p| {
+            let name = p.annotation.trim_start_matches(crate::annotations::PREFIX);
+            format!("defaults.{name}: {}", p.message)
+        })
+        .collect();
+    lines.join("\n")
+}
+
+impl Settings {
+    /// Whether the pods of `namespace` are left alone.
+    #[must_use]
+    pub fn leaves_alone(&self, namespace: &str) -> bool {
+        NEVER.contains(&namespace)
+            || namespace == self.own_namespace
+            || self.excluded_namespaces.contains(namespace)
+    }
+}
+
+/// What was written.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Raw {
+    sidecar_image: String,
+    #[serde(default)]
+    image_pull_policy: Option<PullPolicy>,
+    own_namespace: String,
+    #[serde(default)]
+    excluded_namespaces: Vec<String>,
+    #[serde(default)]
+    defaults: BTreeMap<String, Scalar>,
+    #[serde(default)]
+    resources: RawResources,
+    #[serde(default)]
+    log_format: Option<LogFormat>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct RawResources {
+    #[serde(default)]
+    cpu_request: Option<Scalar>,
+    #[serde(default)]
+    cpu_limit: Option<Scalar>,
+    #[serde(default)]
+    memory_request: Option<Scalar>,
+    #[serde(default)]
+    memory_limit: Option<Scalar>,
+}
+
+/// A value that YAML may have taken for something else than the text it is: `true`, `9790`, `0.5`.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Scalar {
+    Boolean(bool),
+    Whole(i64),
+    Fraction(f64),
+    Text(String),
+}
+
+impl Scalar {
+    fn into_text(self) -> String {
+        match self {
+            Self::Boolean(value) => value.to_string(),
+            Self::Whole(value) => value.to_string(),
+            Self::Fraction(value) => value.to_string(),
+            Self::Text(value) => value,
+        }
+    }
+}
+
+impl TryFrom<Raw> for Settings {
+    type Error = SettingsError;
+
+    fn try_from(raw: Raw) -> Result<Self, Self::Error> {
+        let Raw {
+            sidecar_image,
+            image_pull_policy,
+            own_namespace,
+            excluded_namespaces,
+            defaults,
+            resources,
+            log_format,
+        } = raw;
+        let visible = |c: char| !c.is_whitespace() && !c.is_control();
+        if sidecar_image.is_empty() || !sidecar_image.chars().all(visible) {
+            return Err(SettingsError::Image(quoted(&sidecar_image)));
+        }
+        let excluded_namespaces = excluded_namespaces
+            .into_iter()
+            .map(|name| namespace("excludedNamespaces", name))
+            .collect::<Result<_, _>>()?;
+        let defaults: BTreeMap<String, String> = defaults
+            .into_iter()
+            .map(|(name, value)| (name, value.into_text()))
+            .collect();
+        let problems = request::check_defaults(&defaults);
+        if !problems.is_empty() {
+            return Err(SettingsError::Defaults(problems));
+        }
+        Ok(Self {
+            sidecar_image,
+            image_pull_policy,
+            own_namespace: namespace("ownNamespace", own_namespace)?,
+            excluded_namespaces,
+            defaults,
+            resources: resources.try_into()?,
+            log_format: log_format.unwrap_or(LogFormat::Json),
+        })
+    }
+}
+
+impl TryFrom<RawResources> for Resources {
+    type Error = SettingsError;
+
+    fn try_from(raw: RawResources) -> Result<Self, Self::Error> {
+        let RawResources {
+            cpu_request,
+            cpu_limit,
+            memory_request,
+            memory_limit,
+        } = raw;
+        let resources = Self {
+            cpu_request: quantity("cpuRequest", cpu_request)?.unwrap_or(Quantity::millicores(5)),
+            cpu_limit: quantity("cpuLimit", cpu_limit)?,
+            memory_request: quantity("memoryRequest", memory_request)?
+                .unwrap_or(Quantity::mebibytes(8)),
+            memory_limit: quantity("memoryLimit", memory_limit)?,
+        };
+        if resources
+            .cpu_limit
+            .is_some_and(|l| resources.cpu_request > l)
+        {
+            return Err(SettingsError::RequestOverLimit("cpu"));
+        }
+        if resources
+            .memory_limit
+            .is_some_and(|l| resources.memory_request > l)
+        {
+            return Err(SettingsError::RequestOverLimit("memory"));
+        }
+        Ok(resources)
+    }
+}
+
+fn namespace(key: &'static str, value: String) -> Result<String, SettingsError> {
+    let label = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    if (1..=63).contains(&value.len()) && value.bytes().all(label) {
+        Ok(value)
+    } else {
+        Err(SettingsError::Namespace {
+            key,
+            value: quoted(&value),
+        })
+    }
+}
+
+fn quantity(key: &'static str, value: Option<Scalar>) -> Result<Option<Quantity>, SettingsError> {
+    let Some(text) = value.map(Scalar::into_text) else {
+        return Ok(None);
+    };
+    match text.parse() {
+        Ok(quantity) => Ok(Some(quantity)),
+        Err(error) => Err(SettingsError::Quantity {
+            key,
+            value: quoted(&text),
+            error,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn settings(change: impl FnOnce(&mut Value)) -> Result<Settings, String> {
+        let mut value = json!({
+            "sidecarImage": "keeper/injector-sidecar:0.1.0",
+            "ownNamespace": "keeper-security",
+        });
+        change(&mut value);
+        serde_json::from_value(value).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn what_is_left_out_has_a_default() {
+        let got = settings(|_| {}).unwrap();
+        assert_eq!(got.resources.cpu_request.to_string(), "5m");
+        assert_eq!(got.resources.memory_request.to_string(), "8Mi");
+        assert_eq!(
+            (got.resources.cpu_limit, got.resources.memory_limit),
+            (None, None)
+        );
+        assert_eq!(got.log_format, LogFormat::Json);
+        assert_eq!(got.image_pull_policy, None);
+    }
+
+    #[test]
+    fn the_settings_of_a_chart() {
+        let got = settings(|v| {
+            v["imagePullPolicy"] = json!("IfNotPresent");
+            v["excludedNamespaces"] = json!(["monitoring"]);
+            v["defaults"] = json!({
+                "ksm-config": "keeper-auth", "ca-cert-configmap": "keeper-ca", "init-only": false, "metrics-port": 9800
+            });
+            v["resources"] = json!({"cpuRequest": 0.01, "cpuLimit": null, "memoryLimit": "32Mi"});
+            v["logFormat"] = json!("text");
+        })
+        .unwrap();
+        assert_eq!(got.defaults["metrics-port"], "9800");
+        assert_eq!(got.resources.cpu_request.to_string(), "10m");
+        for (namespace, alone) in [
+            ("kube-system", true),
+            ("kube-public", true),
+            ("kube-node-lease", true),
+            ("keeper-security", true),
+            ("monitoring", true),
+            ("default", false),
+            ("", false),
+        ] {
+            assert_eq!(got.leaves_alone(namespace), alone, "{namespace}");
+        }
+    }
+
+    #[test]
+    fn errors_name_the_key() {
+        type Change = (&'static str, fn(&mut Value));
+        let changes: [Change; 13] = [
+            ("sidecarImage", |v| v["sidecarImage"] = json!("")),
+            ("sidecarImage", |v| v["sidecarImage"] = json!("a b")),
+            ("ownNamespace", |v| v["ownNamespace"] = json!("Keeper")),
+            ("excludedNamespaces", |v| {
+                v["excludedNamespaces"] = json!(["a/b"]);
+            }),
+            ("sidecarimage", |v| v["sidecarimage"] = json!("x")),
+            ("defaults.refresh-interval", |v| {
+                v["defaults"] = json!({"refresh-interval": "5"});
+            }),
+            ("defaults.nope", |v| v["defaults"] = json!({"nope": "5"})),
+            ("defaults.inject", |v| {
+                v["defaults"] = json!({"inject": true})
+            }),
+            ("defaults.secret-x", |v| {
+                v["defaults"] = json!({"secret-x": "y"});
+            }),
+            ("defaults.proxy", |v| {
+                v["defaults"] = json!({"proxy": "http://x"});
+            }),
+            ("defaults.ca-cert-", |v| {
+                v["defaults"] = json!({"ca-cert-secret": "a", "ca-cert-configmap": "b"});
+            }),
+            ("resources.memoryLimit", |v| {
+                v["resources"] = json!({"memoryLimit": "much"});
+            }),
+            ("resources.memoryLimit", |v| {
+                v["resources"] = json!({"memoryLimit": "4Mi"});
+            }),
+        ];
+        for (key, change) in changes {
+            let error = settings(change).unwrap_err();
+            assert!(error.contains(key), "{key}: {error}");
+        }
+    }
+}

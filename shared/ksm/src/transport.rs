@@ -1,0 +1,184 @@
+//! HTTP: one TLS client with explicit roots, bounded bodies, and errors without URLs.
+
+use std::error::Error as StdError;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
+use reqwest::redirect::Policy;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+use zeroize::Zeroizing;
+
+use crate::Error;
+use crate::error::clean;
+
+/// Longest body of an answer that is not 200; the rest is not read.
+const MAX_ERROR_BYTES: usize = 64 * 1024;
+/// Connections are kept for the calls of one cycle, not until the next.
+const POOL_IDLE: Duration = Duration::from_secs(5);
+/// What is reserved for a body before its bytes are there.
+const MAX_RESERVED: usize = 1024 * 1024;
+
+/// An answer, its body read.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Zeroizing<Vec<u8>>,
+    pub(crate) retry_after: Option<Duration>,
+}
+
+/// A client that trusts the built-in roots and those in `extra_ca`.
+pub(crate) fn build(extra_ca: Option<&[u8]>, connect: Duration) -> Result<reqwest::Client, Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|e| Error::Local(e.to_string()))?
+        .with_root_certificates(roots(extra_ca)?)
+        .with_no_client_auth();
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .https_only(true)
+        .http1_only()
+        .no_proxy()
+        .redirect(Policy::none())
+        .referer(false)
+        .connect_timeout(connect)
+        .pool_idle_timeout(POOL_IDLE)
+        .user_agent(concat!("keeper-injector/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(|e| Error::Local(reason(&e)))
+}
+
+fn roots(extra_ca: Option<&[u8]>) -> Result<RootCertStore, Error> {
+    let mut roots = RootCertStore {
+        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+    };
+    let built_in = roots.len();
+    let Some(pem) = extra_ca else {
+        return Ok(roots);
+    };
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate =
+            certificate.map_err(|_| Error::ExtraCa("a PEM block is malformed".to_owned()))?;
+        roots
+            .add(certificate)
+            .map_err(|e| Error::ExtraCa(clean(&e.to_string())))?;
+    }
+    if roots.len() == built_in {
+        return Err(Error::ExtraCa("there is no PEM certificate".to_owned()));
+    }
+    Ok(roots)
+}
+
+/// Reads an answer: one of status 200 up to `limit` bytes, of any other status only as far as is sensible.
+pub(crate) async fn read(
+    mut response: reqwest::Response,
+    host: &str,
+    what: &str,
+    limit: usize,
+) -> Result<Answer, Error> {
+    let status = response.status().as_u16();
+    let retry_after = retry_after(response.headers());
+    let too_large = || Error::TooLarge {
+        what: what.to_owned(),
+        limit: u64::try_from(limit).unwrap_or(u64::MAX),
+    };
+    let declared = response.content_length().unwrap_or_default();
+    let declared = usize::try_from(declared).unwrap_or(usize::MAX);
+    if status == 200 && declared > limit {
+        return Err(too_large());
+    }
+    // A declared length costs the sender nothing, so it reserves only a little.
+    let mut body = Zeroizing::new(Vec::with_capacity(declared.min(MAX_RESERVED)));
+    loop {
+        match response.chunk().await {
+            Ok(None) => break,
+            Ok(Some(chunk)) if status == 200 => {
+                if chunk.len() > limit.saturating_sub(body.len()) {
+                    return Err(too_large());
+                }
+                body.extend_from_slice(&chunk);
+            }
+            Ok(Some(chunk)) => {
+                let room = MAX_ERROR_BYTES.saturating_sub(body.len());
+                body.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
+                if chunk.len() > room {
+                    break;
+                }
+            }
+            // The status says enough.
+            Err(_) if status != 200 => break,
+            Err(e) => {
+                return Err(Error::Broken {
+                    host: host.to_owned(),
+                    reason: reason(&e),
+                });
+            }
+        }
+    }
+    Ok(Answer {
+        status,
+        body,
+        retry_after,
+    })
+}
+
+/// What a request that brought no answer means.
+pub(crate) fn failure(error: &reqwest::Error, host: &str) -> Error {
+    let host = host.to_owned();
+    if let Some(tls) = rustls_cause(error) {
+        let reason = clean(&tls.to_string());
+        return match tls {
+            rustls::Error::InvalidCertificate(_) => Error::Untrusted { host, reason },
+            _ => Error::Connect { host, reason },
+        };
+    }
+    let reason = reason(error);
+    if error.is_connect() {
+        Error::Connect { host, reason }
+    } else {
+        Error::Broken { host, reason }
+    }
+}
+
+/// The server's clock, as far as a header with whole seconds tells: its time is somewhere in that second.
+pub(crate) fn server_time(headers: &HeaderMap) -> Option<SystemTime> {
+    let date = headers.get(DATE)?.to_str().ok()?;
+    let date = httpdate::parse_http_date(date).ok()?;
+    date.checked_add(Duration::from_millis(500))
+}
+
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?;
+    seconds.trim().parse().ok().map(Duration::from_secs)
+}
+
+/// The innermost cause, which says most. Never the outermost, which has the URL.
+fn reason(error: &reqwest::Error) -> String {
+    let mut cause: Option<&(dyn StdError + 'static)> = error.source();
+    while let Some(inner) = cause.and_then(StdError::source) {
+        cause = Some(inner);
+    }
+    match cause {
+        Some(_) if error.is_timeout() && error.is_connect() => "no connection in time".to_owned(),
+        Some(cause) => clean(&cause.to_string()),
+        None => "the connection broke".to_owned(),
+    }
+}
+
+fn rustls_cause(error: &reqwest::Error) -> Option<&rustls::Error> {
+    let mut cause: Option<&(dyn StdError + 'static)> = error.source();
+    while let Some(current) = cause {
+        if let Some(found) = current.downcast_ref() {
+            return Some(found);
+        }
+        // An io::Error's source skips the error that it holds.
+        cause = match current.downcast_ref().and_then(io::Error::get_ref) {
+            Some(held) => Some(held),
+            None => current.source(),
+        };
+    }
+    None
+}

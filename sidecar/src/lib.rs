@@ -1,0 +1,140 @@
+//! The process in the pod: environment, signals, logs, metrics and exit codes around [`keeper_agent`].
+
+mod cli;
+mod last_words;
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::process::ExitCode;
+
+use keeper_agent::schedule::Grid;
+use keeper_agent::{Agent, Exit, Metrics, Pod, Runner, environment, wait};
+use keeper_contract::AgentConfig;
+use keeper_telemetry::{Readiness, build_info, init_logging, serve};
+use prometheus::Registry;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cli::{Places, Task};
+
+/// The exit code of a process that SIGTERM ended, as shells have it.
+const TERMINATED: u8 = 128 + 15;
+
+/// Everything that can end the process but SIGTERM in a pod that runs.
+type Error = Box<dyn std::error::Error>;
+
+/// Does what the command line says; `variable` is the environment.
+pub fn main(
+    arguments: impl IntoIterator<Item = OsString>,
+    variable: impl Fn(&'static str) -> Option<String>,
+) -> ExitCode {
+    let invocation = match cli::parse(arguments.into_iter().collect()) {
+        Ok(invocation) => invocation,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let places = invocation.places;
+    if invocation.task == Task::Wait {
+        return match wait(&places.volume, wait::LIMIT) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                let _ = writeln!(std::io::stderr(), "{error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    match work(invocation.task, &places, variable) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            last_words::write(&places.termination_log, &error.to_string());
+            match error.downcast_ref() {
+                Some(Exit::Terminated(_)) => ExitCode::from(TERMINATED),
+                Some(Exit::Permanent(_) | Exit::GaveUp { .. }) | None => ExitCode::FAILURE,
+            }
+        }
+    }
+}
+
+fn work(
+    task: Task,
+    places: &Places,
+    variable: impl Fn(&'static str) -> Option<String>,
+) -> Result<(), Error> {
+    // The environment first: a process that isn't dumpable may not read its own in /proc.
+    let (config, pod) = environment::read(variable)?;
+    keeper_agent::harden()?;
+    let fields = [
+        ("pod", pod.name.clone()),
+        ("namespace", pod.namespace.clone()),
+    ];
+    init_logging(config.log_format, config.log_level, &fields)?;
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // Only name look-ups need a thread.
+        .max_blocking_threads(1)
+        .build()?
+        .block_on(until_terminated(task, places, config, pod))
+}
+
+/// Does the task until it is done or SIGTERM comes, at whatever moment.
+async fn until_terminated(
+    task: Task,
+    places: &Places,
+    config: AgentConfig,
+    pod: Pod,
+) -> Result<(), Error> {
+    // Before anything else: PID 1 ignores a signal that it has no handler for.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let registry = Registry::new();
+    let metrics = Metrics::register(&registry)?;
+    build_info(&registry, "sidecar")?;
+    let port = config.metrics_port;
+    let (agent, store) = Agent::open(config, &places.volume, metrics.clone())?;
+    let mut runner = Runner::new(agent, store, &pod, Grid::STANDARD, metrics);
+    let ended = tokio::select! {
+        biased;
+        _ = terminate.recv() => None,
+        ended = perform(task, &mut runner, registry, port) => Some(ended),
+    };
+    match ended {
+        Some(ended) => ended?,
+        None => {
+            tracing::info!("terminated");
+            runner.terminated()?;
+        }
+    }
+    Ok(())
+}
+
+async fn perform(
+    task: Task,
+    runner: &mut Runner,
+    registry: Registry,
+    port: Option<u16>,
+) -> Result<(), Exit> {
+    if task == Task::FirstFetch {
+        return keeper_init::first_fetch(runner).await;
+    }
+    let readiness = Readiness::new();
+    let published = readiness.latch("first publication");
+    if let Some(port) = port {
+        tokio::spawn(serve_metrics(port, registry, readiness));
+    }
+    runner.run(move || drop(published)).await
+}
+
+/// Health and metrics, for as long as the process lives. A port that is taken costs them, and nothing else.
+async fn serve_metrics(port: u16, registry: Registry, readiness: Readiness) {
+    let listener = match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await {
+        Ok(listener) => Ok(listener),
+        // A node without IPv6.
+        Err(_) => TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await,
+    };
+    match listener {
+        Ok(listener) => serve(listener, registry, readiness, std::future::pending()).await,
+        Err(error) => tracing::warn!(%error, port, "metrics and health are not served"),
+    }
+}
