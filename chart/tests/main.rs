@@ -10,6 +10,7 @@
 mod admission;
 mod helm;
 mod notes;
+mod program;
 mod release;
 mod rights;
 mod values;

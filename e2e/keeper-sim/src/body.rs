@@ -16,6 +16,8 @@ const FRAME: u64 = 64 * 1024;
 pub(crate) enum SimBody {
     /// Some bytes, and what comes of the rest.
     Bytes { now: Bytes, rest: Rest },
+    /// An end before the end, once what came before it is on its way.
+    Cut { flushed: bool },
     /// Filler.
     Filler { left: u64, declared: bool },
 }
@@ -36,17 +38,30 @@ impl Body for SimBody {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         match &mut *self {
-            Self::Bytes { now, .. } if !now.is_empty() => {
-                Poll::Ready(Some(Ok(Frame::data(std::mem::take(now)))))
+            Self::Bytes { now, rest } if !now.is_empty() => {
+                let now = std::mem::take(now);
+                if *rest == Rest::Cut {
+                    *self = Self::Cut { flushed: false };
+                }
+                Poll::Ready(Some(Ok(Frame::data(now))))
             }
             Self::Bytes { rest, .. } => match rest {
                 Rest::Sent => Poll::Ready(None),
                 Rest::Cut => Poll::Ready(Some(Err(io::ErrorKind::UnexpectedEof.into()))),
                 Rest::Stalled => Poll::Pending,
             },
+            Self::Cut { flushed: true } => {
+                Poll::Ready(Some(Err(io::ErrorKind::UnexpectedEof.into())))
+            }
+            Self::Cut { flushed } => {
+                // hyper drops what it holds when a body fails, and writes it when a body has to wait.
+                *flushed = true;
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
             Self::Filler { left: 0, .. } => Poll::Ready(None),
             Self::Filler { left, .. } => {
                 let size = (*left).min(FRAME);
@@ -61,6 +76,7 @@ impl Body for SimBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Bytes { now, rest } => now.is_empty() && *rest == Rest::Sent,
+            Self::Cut { .. } => false,
             Self::Filler { left, .. } => *left == 0,
         }
     }
@@ -75,7 +91,7 @@ impl Body for SimBody {
                 left,
                 declared: true,
             } => SizeHint::with_exact(*left),
-            Self::Bytes { .. } | Self::Filler { .. } => SizeHint::default(),
+            Self::Bytes { .. } | Self::Cut { .. } | Self::Filler { .. } => SizeHint::default(),
         }
     }
 }

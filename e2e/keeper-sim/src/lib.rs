@@ -19,7 +19,9 @@
 //! # }
 //! ```
 
+pub mod admin;
 mod body;
+pub mod cli;
 mod core;
 mod crypto;
 pub mod faults;

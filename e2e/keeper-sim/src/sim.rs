@@ -107,6 +107,9 @@ pub struct ClientInfo {
     pub client_id: String,
     /// How far it is.
     pub state: ClientState,
+    /// Its one-time token without a region, as long as nobody has redeemed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
 }
 
 /// What there is to know about a record without a look at its fields.
@@ -272,17 +275,6 @@ impl SimHandle {
         Ok(token)
     }
 
-    /// The one-time token of a client of the vault file.
-    ///
-    /// # Errors
-    /// [`SimError::NoClient`]
-    pub fn token_of(&self, client: &str) -> Result<String, SimError> {
-        let state = self.0.lock();
-        let found = state.identity.client(client);
-        let found = found.ok_or_else(|| no_client(client, &state.identity))?;
-        Ok(found.token())
-    }
-
     /// All clients.
     #[must_use]
     pub fn clients(&self) -> Vec<ClientInfo> {
@@ -291,6 +283,7 @@ impl SimHandle {
             name: client.name.clone(),
             client_id: client.id.clone(),
             state: client.state(),
+            token: (client.state() == ClientState::Unbound).then(|| client.token()),
         });
         clients.collect()
     }
@@ -370,11 +363,6 @@ impl SimHandle {
     /// [`EditError`] if there is none, or more than one.
     pub fn uid_of(&self, title: &str) -> Result<String, EditError> {
         self.0.lock().vault.uid_of(title)
-    }
-
-    /// Puts another vault in the place of this one. Clients stay.
-    pub fn replace_vault(&self, vault: Vault) {
-        self.0.lock().vault = vault;
     }
 
     /// Lets something go wrong.

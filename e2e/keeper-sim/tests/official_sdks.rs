@@ -386,6 +386,7 @@ async fn refusals_are_understood() {
             (FaultKind::BadGateway, ""),
             (FaultKind::CorruptTag, ""),
             (FaultKind::Reset, ""),
+            // JavaScript never comes back from this one.
             (FaultKind::Truncate, ""),
             (FaultKind::Garbage, ""),
         ] {

@@ -38,7 +38,9 @@ impl Keeper {
     /// Calls of `get_secret` that a client has made.
     #[must_use]
     pub fn fetches(&self, client: &str) -> u64 {
-        self.counts()[client]["get_secret"].as_u64().unwrap_or(0)
+        self.counts()[client]["get_secret"]["total"]
+            .as_u64()
+            .unwrap_or(0)
     }
 
     /// Calls of any endpoint that a client has made.
@@ -49,7 +51,7 @@ impl Keeper {
             .as_object()
             .into_iter()
             .flatten()
-            .filter_map(|(_, count)| count.as_u64())
+            .filter_map(|(_, count)| count["total"].as_u64())
             .sum()
     }
 

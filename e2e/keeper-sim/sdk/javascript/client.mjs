@@ -3,7 +3,7 @@
 // The request and the answer are JSON; ../README.md lists their members. The CA comes in NODE_EXTRA_CA_CERTS.
 
 import { createRequire } from 'node:module'
-import { readFileSync } from 'node:fs'
+import { readFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 
 // The SDK lives in a cache folder, not beside this file.
@@ -72,6 +72,13 @@ async function write(options, request) {
 const request = JSON.parse(readFileSync(0, 'utf8'))
 console.log = console.info = console.debug = () => {} // the SDK logs to standard output
 const answer = {}
+let done = false
+// A promise of the SDK that is never settled leaves Node with nothing to wait for: it exits in the middle.
+process.on('exit', code => {
+    if (done || ![0, 13].includes(code)) return
+    writeSync(1, JSON.stringify({ error: 'the SDK never came back' }))
+    process.exitCode = 0
+})
 const { options, config } = await openClient(request)
 try {
     if (request.write) {
@@ -95,4 +102,5 @@ try {
     answer.error = error.message
 }
 answer.config = config
+done = true
 process.stdout.write(JSON.stringify(answer))

@@ -548,6 +548,28 @@ records:
     }
 
     #[test]
+    fn the_documented_vault_is_a_vault() {
+        let readme = include_str!("../../README.md");
+        let block = readme.split("```yaml").nth(1).unwrap();
+        let yaml = block.split("```").next().unwrap();
+        let vault = Vault::parse(yaml).unwrap();
+        assert_eq!(
+            (
+                vault.folders.len(),
+                vault.records.len(),
+                vault.clients.len()
+            ),
+            (2, 2, 2)
+        );
+    }
+
+    #[test]
+    fn the_example_vault_is_a_vault() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/vault.example.yaml");
+        assert!(!Vault::load(Path::new(path)).unwrap().records.is_empty());
+    }
+
+    #[test]
     fn a_shortcut_may_repeat_a_uid() {
         let yaml = "records: [{title: A, uid: AAAAAAAAAAAAAAAAAAAAAA}, {title: B, uid: AAAAAAAAAAAAAAAAAAAAAA, quirks: [duplicate]}]";
         assert_eq!(Vault::parse(yaml).unwrap().records.len(), 2);

@@ -9,20 +9,20 @@ fn the_file_is_there_before_the_first_line() {
 
 #[test]
 fn the_file_is_there_before_the_first_line_with_keeper_5_s_slow() {
-    starts_with_its_secret("slow-5", Some("5s"));
+    starts_with_its_secret("slow-5", Some("5000"));
 }
 
 #[test]
 fn the_file_is_there_before_the_first_line_with_keeper_20_s_slow() {
-    starts_with_its_secret("slow-20", Some("20s"));
+    starts_with_its_secret("slow-20", Some("20000"));
 }
 
 /// Every shape that the webhook chooses: a sidecar with a hook, an init container before the sidecar, an init container alone.
-fn starts_with_its_secret(name: &str, latency: Option<&str>) {
+fn starts_with_its_secret(name: &str, milliseconds: Option<&str>) {
     const SCRIPT: &str = "cat /keeper/secrets/password && echo && exec sleep 3600";
     let namespace = Namespace::new(name);
-    if let Some(latency) = latency {
-        namespace.keeper().run(&["fault", "latency", latency]);
+    if let Some(milliseconds) = milliseconds {
+        namespace.keeper().run(&["fault", "latency", milliseconds]);
     }
     let secret = ("secret-password", "database-credentials[password]");
     let shapes = [

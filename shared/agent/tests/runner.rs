@@ -1,0 +1,325 @@
+//! A pod's life in fast frames: what each result means for the application, and what a restart remembers.
+
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+#![expect(dead_code, reason = "each test binary uses a part of the support")]
+
+mod support;
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use keeper_agent::wait::WaitError;
+use keeper_agent::{Exit, wait};
+use keeper_sim::throttle::Throttle;
+use keeper_sim::{Edit, Fault, FaultKind};
+use support::{Bench, FAST, until};
+
+const VAULT: &str = "records: [{title: Orders, password: first}]";
+const OUTPUTS: [&str; 1] = ["Orders[password] -> p"];
+const LONG: Duration = Duration::from_secs(15);
+
+/// Runs a pod's sidecar until `done` is.
+async fn run_until(bench: &Bench, done: impl Future<Output = ()>) {
+    let mut runner = bench.runner();
+    tokio::select! {
+        ended = runner.run(|| {}) => panic!("ended: {ended:?}"),
+        () = done => {}
+    }
+    runner.terminated().unwrap();
+}
+
+#[tokio::test]
+async fn the_first_try_is_at_once_and_the_refreshes_in_slots() {
+    let bench = Bench::new(VAULT, &OUTPUTS).await;
+    let began = Instant::now();
+    run_until(&bench, async {
+        until("first publication", || bench.read("p").is_some()).await;
+        assert!(began.elapsed() < Duration::from_secs(2));
+        bench.sim.set("Orders", "password", "second").unwrap();
+        until("new value", || bench.read("p").as_deref() == Some("second")).await;
+        until("five calls", || bench.calls() >= 5).await;
+    })
+    .await;
+    // An interval of 1 s is four frames of 300 ms. An answer is dated in whole seconds, so that the agent's idea
+    // of keeper's clock, and its slots with it, moves by up to a second until it has settled.
+    let at: Vec<u64> = bench.sim.requests().iter().map(|r| r.at_ms).collect();
+    let three = at[4] - at[1];
+    assert!((2_600..6_100).contains(&three), "{at:?}");
+    assert_eq!(bench.metric("keeper_sidecar_refresh_interval_seconds"), 1.0);
+    assert_eq!(bench.metric("keeper_sidecar_stale"), 0.0);
+    let state = bench.state();
+    assert_eq!(
+        (&state["tries"], &state["complete"]),
+        (&0.into(), &true.into())
+    );
+}
+
+#[tokio::test]
+async fn old_generations_are_removed_some_seconds_after_the_swap() {
+    let bench = Bench::new(VAULT, &OUTPUTS).await;
+    let generations = || {
+        let names = fs::read_dir(bench.dir()).unwrap();
+        names
+            .filter(|e| e.as_ref().unwrap().file_type().unwrap().is_dir())
+            .count()
+    };
+    run_until(&bench, async {
+        until("first publication", || bench.read("p").is_some()).await;
+        bench.sim.set("Orders", "password", "second").unwrap();
+        until("new value", || bench.read("p").as_deref() == Some("second")).await;
+        assert_eq!(generations(), 2);
+        until("clean-up", || generations() == 1).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_outage_before_the_first_publication_is_waited_out() {
+    let bench = Bench::new(VAULT, &OUTPUTS).await;
+    bench.sim.fault(Fault::new(FaultKind::BadGateway).times(3));
+    let mut runner = bench.runner();
+    runner.first_fetch(LONG).await.unwrap();
+    assert_eq!(bench.read("p").as_deref(), Some("first"));
+    assert_eq!(bench.calls(), 4);
+    assert_eq!(bench.state()["tries"], 0);
+}
+
+#[tokio::test]
+async fn the_first_fetch_gives_up_in_the_end() {
+    let bench = Bench::new(VAULT, &OUTPUTS).await;
+    bench.sim.fault(Fault::new(FaultKind::BadGateway));
+    let error = bench
+        .runner()
+        .first_fetch(Duration::from_secs(1))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Exit::GaveUp { .. }));
+    assert!(
+        error.to_string().contains("answered with status 502"),
+        "{error}"
+    );
+    assert!(bench.state()["tries"].as_u64().unwrap() >= 1);
+}
+
+#[tokio::test]
+async fn retry_after_is_obeyed() {
+    let bench = Bench::new(VAULT, &OUTPUTS).await;
+    let retry_after = Some(2.into());
+    bench
+        .sim
+        .fault(Fault::new(FaultKind::Throttled { retry_after }).times(1));
+    let began = Instant::now();
+    bench.runner().first_fetch(LONG).await.unwrap();
+    assert!(began.elapsed() >= Duration::from_secs(2));
+    assert_eq!(bench.calls(), 2);
+}
+
+#[tokio::test]
+async fn a_missing_record_ends_the_process_and_the_next_one_waits_for_its_slot() {
+    let bench = Bench::new(VAULT, &["Order -> o.json"]).await;
+    for tries in 1..=3_u64 {
+        // Planned on keeper's clock; in the node's, which is keeper-sim's too, the first try at once.
+        let planned = if tries == 1 {
+            0
+        } else {
+            let state = bench.state();
+            state["nextCall"].as_i64().unwrap() - state["clock"].as_i64().unwrap()
+        };
+        let error = bench.runner().run(|| {}).await.unwrap_err();
+        let Exit::Permanent(message) = error else {
+            panic!("{error}")
+        };
+        assert!(
+            message.contains("`Order`") && message.contains("`Orders`"),
+            "{message}"
+        );
+        let state = bench.state();
+        assert_eq!(state["tries"], tries);
+        assert_eq!(state["fatal"]["message"], message.as_str());
+        assert_eq!(state["complete"], false);
+        let called = i64::try_from(bench.sim.requests().last().unwrap().at_ms).unwrap();
+        assert!(called >= planned, "{called} {planned}");
+    }
+    assert_eq!(bench.calls(), 3);
+    // As soon as the record is there, the next process finds it.
+    bench.sim.set("Orders", "title", "Order").unwrap();
+    bench.runner().first_fetch(LONG).await.unwrap();
+    assert!(bench.read("o.json").is_some());
+}
+
+#[tokio::test]
+async fn a_process_that_dies_in_its_first_call_leaves_a_try_behind() {
+    let bench = Bench::new(VAULT, &OUTPUTS).await;
+    bench.sim.fault(Fault::new(FaultKind::Hang).times(1));
+    let mut runner = bench.runner();
+    tokio::select! {
+        ended = runner.run(|| {}) => panic!("ended: {ended:?}"),
+        () = until("a call", || bench.calls() == 1) => {}
+    }
+    assert!(matches!(runner.terminated(), Err(Exit::Terminated(_))));
+    let state = bench.state();
+    assert_eq!(state["tries"], 1);
+    assert!(state["nextCall"].is_i64());
+    bench.runner().first_fetch(LONG).await.unwrap();
+}
+
+#[tokio::test]
+async fn where_the_pod_may_start_without_its_secrets_the_first_failure_releases_it() {
+    let mut bench = Bench::new(VAULT, &["Orders[password] -> p", "Later[password] -> l"]).await;
+    bench.config.fail_on_error = false;
+    bench.runner().first_fetch(LONG).await.unwrap();
+    assert_eq!(bench.state()["failedOpen"], true);
+    wait(&bench.volume(), Duration::ZERO).unwrap();
+    assert_eq!(
+        bench.read("p").as_deref(),
+        Some("first"),
+        "what there is, is published"
+    );
+    run_until(&bench, async {
+        let changes = vec![keeper_sim::Change::text("password", "late")];
+        let (title, kind, uid, folder) = ("Later".into(), None, None, None);
+        bench
+            .sim
+            .edit(&Edit::Add {
+                title,
+                kind,
+                uid,
+                folder,
+                changes,
+            })
+            .unwrap();
+        until("late value", || bench.read("l").as_deref() == Some("late")).await;
+        until("state", || bench.state()["complete"] == true).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_init_published_the_sidecar_does_not_fetch_again_at_its_start() {
+    let mut bench = Bench::new(VAULT, &OUTPUTS).await;
+    bench.config.refresh_interval_seconds = 600;
+    bench.runner().first_fetch(LONG).await.unwrap();
+    let mut completed = false;
+    let mut runner = bench.runner();
+    let ended = tokio::time::timeout(FAST.frame * 4, runner.run(|| completed = true)).await;
+    assert!(ended.is_err() && completed);
+    assert_eq!(bench.calls(), 1);
+    assert!(bench.metric("keeper_sidecar_last_success_timestamp_seconds") > 1e9);
+    // A sandbox that is made anew runs keeper-init again.
+    bench.runner().first_fetch(LONG).await.unwrap();
+    assert_eq!(bench.calls(), 1);
+    // But not if the files are gone.
+    fs::remove_file(bench.dir().join("..data")).unwrap();
+    bench.runner().first_fetch(LONG).await.unwrap();
+    assert_eq!(
+        (bench.calls(), bench.read("p").as_deref()),
+        (2, Some("first"))
+    );
+}
+
+#[tokio::test]
+async fn after_the_first_publication_nothing_ends_the_sidecar() {
+    let bench = Bench::new(VAULT, &OUTPUTS).await;
+    run_until(&bench, async {
+        until("first publication", || bench.read("p").is_some()).await;
+        let client = bench.sim.clients()[0].name.clone();
+        bench.sim.set_revoked(&client, true).unwrap();
+        until("a denial", || {
+            bench.metric("keeper_sidecar_refresh_failures_total{reason=\"denied\"}") >= 2.0
+        })
+        .await;
+        assert_eq!(bench.metric("keeper_sidecar_stale"), 1.0);
+        assert_eq!(bench.read("p").as_deref(), Some("first"));
+        assert!(bench.state()["tries"].as_u64().unwrap() >= 1);
+        bench.sim.set_revoked(&client, false).unwrap();
+        bench.sim.set("Orders", "password", "back").unwrap();
+        until("new value", || bench.read("p").as_deref() == Some("back")).await;
+        assert_eq!(bench.metric("keeper_sidecar_stale"), 0.0);
+        until("state", || bench.state()["tries"] == 0).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_new_config_ends_a_long_wait() {
+    let mut bench = Bench::new(VAULT, &OUTPUTS).await;
+    bench.config.refresh_interval_seconds = 86_400;
+    let other = Bench::new("records: [{title: Orders, password: other}]", &[]).await;
+    run_until(&bench, async {
+        until("first publication", || bench.read("p").is_some()).await;
+        // As the kubelet does it: a rename in the mounted directory.
+        let auth = bench.root.path().join("auth");
+        fs::write(bench.root.path().join("ca.crt"), other.sim.ca_pem()).unwrap();
+        fs::write(auth.join("new"), other.sim.device_config().unwrap()).unwrap();
+        fs::rename(auth.join("new"), auth.join("config")).unwrap();
+        until("new value", || bench.read("p").as_deref() == Some("other")).await;
+    })
+    .await;
+    assert_eq!(bench.calls(), 1);
+}
+
+#[tokio::test]
+async fn a_pod_without_outputs_calls_once() {
+    let bench = Bench::new(VAULT, &[]).await;
+    let mut runner = bench.runner();
+    let ended = tokio::time::timeout(Duration::from_millis(2_500), runner.run(|| {})).await;
+    assert!(ended.is_err());
+    assert_eq!(bench.calls(), 1);
+    assert_eq!(bench.metric("keeper_sidecar_refresh_interval_seconds"), 0.0);
+    runner.terminated().unwrap();
+}
+
+#[tokio::test]
+async fn a_throttled_pod_comes_through_and_learns_keepers_clock() {
+    let bench = Bench::new(VAULT, &OUTPUTS).await;
+    bench.sim.set_clock_offset_ms(3_600_000);
+    bench.sim.set_throttle(Some(Throttle::new(0, 1)));
+    let mut runner = bench.runner();
+    tokio::select! {
+        ended = runner.first_fetch(LONG) => panic!("ended: {ended:?}"),
+        () = until("two refusals", || bench.sim.calls().total() == 2) => {}
+    }
+    let offset = bench.state()["clock"].as_i64().unwrap();
+    assert!((3_598_900..3_601_100).contains(&offset), "{offset}");
+    bench.sim.set_throttle(None);
+    bench.runner().first_fetch(LONG).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_hook_waits_for_the_publication_and_no_longer() {
+    let bench = Bench::new(VAULT, &OUTPUTS).await;
+    let volume = bench.volume();
+    let late = wait(&volume, Duration::from_millis(100)).unwrap_err();
+    assert!(matches!(late, WaitError::Late(_)), "{late}");
+    assert!(matches!(
+        wait(&volume.join("none"), LONG),
+        Err(WaitError::Volume(..))
+    ));
+
+    let hook = std::thread::spawn(move || wait(&volume, LONG));
+    assert!(!hook.is_finished());
+    bench.runner().first_fetch(LONG).await.unwrap();
+    hook.join().unwrap().unwrap();
+    wait(&bench.volume(), Duration::ZERO).unwrap();
+}
+
+#[tokio::test]
+async fn the_hook_hears_of_a_failure_but_not_of_an_old_one() {
+    let bench = Bench::new(VAULT, &["None -> n.json"]).await;
+    bench.runner().first_fetch(LONG).await.unwrap_err();
+    let volume = bench.volume();
+    // Failures are dated in milliseconds, and one of the same millisecond counts.
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    let old = wait(&volume, Duration::from_millis(100)).unwrap_err();
+    assert!(
+        matches!(old, WaitError::Late(_)),
+        "a new process is at work"
+    );
+
+    let hook = std::thread::spawn(move || wait(&volume, LONG));
+    let began = Instant::now();
+    bench.runner().first_fetch(LONG).await.unwrap_err();
+    let error = hook.join().unwrap().unwrap_err();
+    assert!(error.to_string().contains("no record `None`"), "{error}");
+    assert!(began.elapsed() < LONG);
+}

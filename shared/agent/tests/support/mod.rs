@@ -1,0 +1,180 @@
+//! A pod on this machine: a keeper-sim, a volume, mounted files, and the agent's config.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use keeper_agent::schedule::{Grid, KeeperClock};
+use keeper_agent::{Agent, Metrics, Pod, Refresh, Runner};
+use keeper_contract::{
+    AgentConfig, Auth, Directory, Format, LogFormat, LogLevel, Output, Selection,
+};
+use keeper_sim::{Options, Sim, Vault};
+use prometheus::{Registry, TextEncoder};
+
+/// Frames short enough for a test to see some.
+pub(crate) const FAST: Grid = Grid {
+    frame: Duration::from_millis(300),
+    window: Duration::from_millis(150),
+};
+
+pub(crate) struct Bench {
+    pub(crate) sim: Sim,
+    pub(crate) root: tempfile::TempDir,
+    pub(crate) config: AgentConfig,
+    pub(crate) registry: Registry,
+    pub(crate) metrics: Metrics,
+}
+
+impl Bench {
+    /// A pod that selects `outputs`, each `<selection> -> <path>`.
+    pub(crate) async fn new(vault: &str, outputs: &[&str]) -> Self {
+        let sim = Sim::start(Vault::parse(vault).unwrap(), Options::default())
+            .await
+            .unwrap();
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("volume")).unwrap();
+        fs::create_dir(root.path().join("auth")).unwrap();
+        fs::write(
+            root.path().join("auth/config"),
+            sim.device_config().unwrap(),
+        )
+        .unwrap();
+        fs::write(root.path().join("ca.crt"), sim.ca_pem()).unwrap();
+        let path = |name: &str| root.path().join(name).display().to_string();
+        let config = AgentConfig {
+            auth: Auth::Secret {
+                secret_name: "keeper-auth".into(),
+                file: path("auth/config"),
+            },
+            ca_cert_file: Some(path("ca.crt")),
+            directories: vec![Directory {
+                mount_path: "/keeper/secrets".into(),
+                sub_path: "dirs/0".into(),
+                mount_points: Vec::new(),
+            }],
+            outputs: outputs.iter().map(|text| output(text)).collect(),
+            refresh_interval_seconds: 1,
+            fail_on_error: true,
+            file_mode: 0o444,
+            metrics_port: None,
+            log_level: LogLevel::Debug,
+            log_format: LogFormat::Json,
+        };
+        let registry = Registry::new();
+        let metrics = Metrics::register(&registry).unwrap();
+        Self {
+            sim,
+            root,
+            config,
+            registry,
+            metrics,
+        }
+    }
+
+    pub(crate) fn volume(&self) -> PathBuf {
+        self.root.path().join("volume")
+    }
+
+    pub(crate) fn dir(&self) -> PathBuf {
+        self.volume().join("dirs/0")
+    }
+
+    pub(crate) fn read(&self, path: &str) -> Option<String> {
+        fs::read_to_string(self.dir().join(path)).ok()
+    }
+
+    /// An agent as a process of this pod has it.
+    pub(crate) fn agent(&self) -> Agent {
+        Agent::open(self.config.clone(), &self.volume(), self.metrics.clone())
+            .unwrap()
+            .0
+    }
+
+    /// What a process of this pod runs.
+    pub(crate) fn runner(&self) -> Runner {
+        let opened = Agent::open(self.config.clone(), &self.volume(), self.metrics.clone());
+        let (agent, store) = opened.unwrap();
+        let pod = Pod {
+            name: "pod".into(),
+            namespace: "default".into(),
+            uid: "0b5a3c4e-7a31-4a1c-9d52-0a4d1f4f3b11".into(),
+        };
+        Runner::new(agent, store, &pod, FAST, self.metrics.clone())
+    }
+
+    pub(crate) fn state(&self) -> serde_json::Value {
+        let bytes = fs::read(self.volume().join("state/state.json")).unwrap();
+        serde_json::from_slice(&bytes).unwrap()
+    }
+
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let text = TextEncoder::new()
+            .encode_to_string(&self.registry.gather())
+            .unwrap();
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name} in\n{text}"))
+            .parse()
+            .unwrap()
+    }
+
+    pub(crate) fn calls(&self) -> u64 {
+        self.sim.calls().to("get_secret")
+    }
+}
+
+/// One refresh of an application that runs.
+pub(crate) async fn refresh(agent: &mut Agent) -> Refresh {
+    static ROUND: AtomicU64 = AtomicU64::new(0);
+    let random = ROUND.fetch_add(1, Ordering::Relaxed);
+    agent
+        .refresh(&mut KeeperClock::default(), true, random)
+        .await
+}
+
+/// The texts of all failures.
+pub(crate) fn failures(refresh: &Refresh) -> Vec<String> {
+    refresh.failures.iter().map(ToString::to_string).collect()
+}
+
+/// Polls until `condition` holds, and says what it was waiting for when it does not.
+pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    while !condition() {
+        assert!(tokio::time::Instant::now() < deadline, "no {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+pub(crate) fn names(dir: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| !name.starts_with(".."))
+        .collect();
+    names.sort();
+    names
+}
+
+fn output(text: &str) -> Output {
+    let (selection, path) = text.split_once(" -> ").unwrap();
+    let (selection, format) = if selection.contains("://") {
+        (Selection::Notation(selection.parse().unwrap()), Format::Raw)
+    } else if let Some((record, field)) = selection.split_once('[') {
+        let record = record.parse().unwrap();
+        let field = field.trim_end_matches(']').into();
+        (Selection::Field { record, field }, Format::Raw)
+    } else {
+        (Selection::Record(selection.parse().unwrap()), Format::Json)
+    };
+    Output {
+        directory: 0,
+        path: path.into(),
+        selection,
+        format,
+        annotation: "keeper.security/secrets".into(),
+    }
+}

@@ -1,0 +1,288 @@
+//! One admission: from the body of a request to the body of its answer, counted and logged.
+//!
+//! What is logged of a review is its id, namespace, the pod's name, the outcome and how long it took;
+//! never the review, a patch or a message that repeats an annotation's value.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
+
+use keeper_contract::{Decision, Shape};
+use serde_json::Value;
+
+use crate::metrics::{Metrics, reasons};
+use crate::review::{Answer, Outcome, Pod, Question, Review, Unreadable};
+
+/// Decides about a pod in a namespace; none: not ready to.
+pub(crate) type Decide = dyn Fn(&Value, &str) -> Option<Decision> + Send + Sync;
+
+/// Answers admission reviews.
+pub(crate) struct Admission {
+    decide: Box<Decide>,
+    metrics: Metrics,
+}
+
+/// An answer and what its log line says.
+struct Verdict {
+    outcome: Outcome,
+    answer: Answer,
+    /// Why, in words of ours.
+    reason: String,
+    /// What was injected, and how many files it will publish.
+    injected: Option<(Shape, usize)>,
+}
+
+impl Admission {
+    pub(crate) fn new(decide: Box<Decide>, metrics: Metrics) -> Self {
+        Self { decide, metrics }
+    }
+
+    /// Answers one review. Whatever happens in here, there is an answer, if there is a UID to answer to.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub(crate) fn answer(&self, body: &[u8]) -> Result<Vec<u8>, Unreadable> {
+        let started = Instant::now();
+        let Review { uid, question } = Review::parse(body)?;
+        let (verdict, pod) = match question {
+            Ok(Question::Pod(pod)) => (self.pod(&pod), Some(pod)),
+            Ok(Question::Other) => (Verdict::skipped("not the creation of a pod"), None),
+            Err(problem) => (on_error(400, "BadRequest", problem), None),
+        };
+        let answer = verdict
+            .answer
+            .to_json(&uid, verdict.outcome)
+            .to_string()
+            .into_bytes();
+        let taken = started.elapsed();
+        self.metrics.answered(verdict.outcome, taken);
+        log(
+            &uid,
+            pod.as_ref(),
+            &verdict,
+            &format!("{:.2}ms", taken.as_secs_f64() * 1e3),
+        );
+        Ok(answer)
+    }
+
+    fn pod(&self, pod: &Pod) -> Verdict {
+        let decide = || (self.decide)(&pod.object, &pod.namespace);
+        let Ok(decision) = catch_unwind(AssertUnwindSafe(decide)) else {
+            return on_error(
+                500,
+                "InternalError",
+                "a bug in keeper-injector; its log has more",
+            );
+        };
+        match decision {
+            None => on_error(
+                503,
+                "ServiceUnavailable",
+                "the injector is starting and does not know the cluster's version yet; try again",
+            ),
+            Some(Decision::Skipped(reason)) => Verdict::skipped(&reason.to_string()),
+            Some(Decision::Injected(injection)) => match serde_json::to_vec(&injection.patch) {
+                Ok(patch) => Verdict {
+                    outcome: Outcome::Injected,
+                    answer: Answer::Patched {
+                        patch,
+                        warnings: injection.warnings,
+                    },
+                    reason: String::new(),
+                    injected: Some((injection.shape, injection.outputs)),
+                },
+                Err(_) => on_error(500, "InternalError", "the patch cannot be written as JSON"),
+            },
+            Some(Decision::Denied(denial)) => {
+                self.metrics.denied(&denial);
+                Verdict {
+                    outcome: Outcome::Denied,
+                    answer: Answer::Refused {
+                        code: 422,
+                        reason: "Invalid",
+                        message: denial.to_string(),
+                    },
+                    reason: reasons(&denial).join(","),
+                    injected: None,
+                }
+            }
+        }
+    }
+}
+
+/// What happens to a pod when we fail: it is refused (fail closed).
+///
+/// The API server sends us only pods that ask for secrets, and such a pod never starts without them.
+/// Whoever wants the opposite sets the configuration's `failurePolicy`, which covers also the case that
+/// nobody answers at all.
+fn on_error(code: u16, reason: &'static str, message: &str) -> Verdict {
+    Verdict {
+        outcome: Outcome::Error,
+        answer: Answer::Refused {
+            code,
+            reason,
+            message: message.to_owned(),
+        },
+        reason: message.to_owned(),
+        injected: None,
+    }
+}
+
+impl Verdict {
+    fn skipped(reason: &str) -> Self {
+        Self {
+            outcome: Outcome::Skipped,
+            answer: Answer::Unchanged,
+            reason: reason.to_owned(),
+            injected: None,
+        }
+    }
+}
+
+fn log(request_id: &str, pod: Option<&Pod>, verdict: &Verdict, duration: &str) {
+    let outcome = verdict.outcome.as_str();
+    let namespace = pod.map(|pod| pod.namespace.as_str());
+    let name = pod.map(|pod| pod.name.as_str());
+    let dry_run = pod.is_some_and(|pod| pod.dry_run).then_some(true);
+    let reason = (!verdict.reason.is_empty()).then_some(verdict.reason.as_str());
+    if verdict.outcome == Outcome::Error {
+        tracing::error!(
+            request_id,
+            namespace,
+            pod = name,
+            outcome,
+            reason,
+            dry_run,
+            duration,
+            "admission failed"
+        );
+    } else {
+        tracing::info!(
+            request_id,
+            namespace,
+            pod = name,
+            outcome,
+            reason,
+            shape = verdict
+                .injected
+                .map(|(shape, _)| tracing::field::display(shape)),
+            outputs = verdict.injected.map(|(_, outputs)| outputs),
+            dry_run,
+            duration,
+            "admission answered"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keeper_contract::{Denial, Problem, Reason};
+    use prometheus::{Registry, TextEncoder};
+    use serde_json::json;
+
+    use super::*;
+
+    fn review(object: Value) -> Vec<u8> {
+        json!({
+            "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+            "request": {
+                "uid": "u-1", "operation": "CREATE", "namespace": "shop",
+                "kind": {"group": "", "version": "v1", "kind": "Pod"}, "object": object,
+            },
+        })
+        .to_string()
+        .into_bytes()
+    }
+
+    fn answered(
+        decide: impl Fn(&Value, &str) -> Option<Decision> + Send + Sync + 'static,
+        body: &[u8],
+    ) -> (Value, String) {
+        let registry = Registry::new();
+        let metrics = Metrics::new(&registry).unwrap();
+        let answer = Admission::new(Box::new(decide), metrics)
+            .answer(body)
+            .unwrap();
+        let text = TextEncoder::new()
+            .encode_to_string(&registry.gather())
+            .unwrap();
+        let answer: Value = serde_json::from_slice(&answer).unwrap();
+        (answer["response"].clone(), text)
+    }
+
+    #[track_caller]
+    fn assert_counted(metrics: &str, line: &str) {
+        assert!(
+            metrics.lines().any(|found| found == line),
+            "{line} is not in\n{metrics}"
+        );
+    }
+
+    #[test]
+    fn a_panic_is_an_answer_and_an_error() {
+        let (response, metrics) = answered(
+            |_, _| panic!("canary-4711"),
+            &review(json!({"metadata": {}})),
+        );
+        assert_eq!(response["allowed"], false);
+        assert_eq!(response["status"]["code"], 500);
+        assert!(!response.to_string().contains("canary"));
+        assert_counted(&metrics, "keeper_injector_errors_total 1");
+        assert_counted(&metrics, "keeper_injector_requests_total 1");
+        assert_counted(
+            &metrics,
+            "keeper_injector_admissions_total{outcome=\"error\"} 1",
+        );
+    }
+
+    #[test]
+    fn a_denial_is_not_an_error_and_counts_its_reasons_once() {
+        let problem = |message: &str| Problem {
+            annotation: "keeper.security/secret".into(),
+            reason: Reason::BadValue,
+            message: message.into(),
+        };
+        let problems = vec![problem("first"), problem("second")];
+        let denial = Denial { problems };
+        let text = denial.to_string();
+        let decide = move |_: &Value, _: &str| Some(Decision::Denied(denial.clone()));
+        let (response, metrics) = answered(decide, &review(json!({})));
+        assert_eq!(response["status"]["message"], text);
+        assert_eq!(response["status"]["code"], 422);
+        assert_counted(
+            &metrics,
+            "keeper_injector_denials_total{reason=\"bad_value\"} 1",
+        );
+        assert_counted(&metrics, "keeper_injector_errors_total 0");
+        assert_counted(
+            &metrics,
+            "keeper_injector_admissions_total{outcome=\"denied\"} 1",
+        );
+        assert_counted(&metrics, "keeper_injector_latency_seconds_count 1");
+    }
+
+    #[test]
+    fn before_the_version_is_known_a_pod_is_refused() {
+        let (response, _) = answered(|_, _| None, &review(json!({})));
+        assert_eq!(
+            (&response["allowed"], &response["status"]["code"]),
+            (&json!(false), &json!(503))
+        );
+    }
+
+    #[test]
+    fn what_is_not_asked_for_passes_and_what_is_malformed_does_not() {
+        let mut other: Value = serde_json::from_slice(&review(json!({}))).unwrap();
+        other["request"]["operation"] = json!("UPDATE");
+        let (response, metrics) = answered(|_, _| None, other.to_string().as_bytes());
+        assert_eq!(response["allowed"], true);
+        assert_counted(
+            &metrics,
+            "keeper_injector_admissions_total{outcome=\"skipped\"} 1",
+        );
+        let (response, _) = answered(|_, _| None, &review(json!(null)));
+        assert_eq!(
+            response["status"]["message"],
+            "the AdmissionReview holds no pod"
+        );
+    }
+}

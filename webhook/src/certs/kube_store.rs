@@ -1,0 +1,233 @@
+//! [`Store`] on a Kubernetes API server.
+//!
+//! The `caBundle` goes in by server-side apply of nothing but `webhooks[].name` and
+//! `clientConfig.caBundle`: the list is keyed by `name`, so our field manager owns just these fields,
+//! and neither Helm, Argo CD nor Flux see drift in theirs. It is forced: whoever else wrote into the
+//! field, it has to hold our authorities.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::core::{ObjectMeta, PartialObjectMeta};
+use kube::runtime::{WatchStreamExt, watcher};
+use serde_json::json;
+use tokio::sync::Notify;
+use zeroize::Zeroizing;
+
+use super::Material;
+use super::material::same_certificates;
+use super::store::{Content, Store, StoreError, Stored, Written};
+
+/// Name of our fields' owner.
+const FIELD_MANAGER: &str = "keeper-injector-certificates";
+/// Says that the Secret is ours to overwrite.
+const LABEL: (&str, &str) = ("keeper.security/certificates", "auto");
+/// A hanging API server is an error too.
+const DEADLINE: Duration = Duration::from_secs(15);
+
+const CA_CRT: &str = "ca.crt";
+const CA_KEY: &str = "ca.key";
+const TLS_CRT: &str = "tls.crt";
+const TLS_KEY: &str = "tls.key";
+
+/// One Secret and one webhook configuration.
+#[derive(Clone)]
+pub(crate) struct KubeStore {
+    secrets: Api<Secret>,
+    metadata: Api<PartialObjectMeta<Secret>>,
+    configurations: Api<MutatingWebhookConfiguration>,
+    secret: String,
+    configuration: String,
+}
+
+impl KubeStore {
+    pub(crate) fn new(
+        client: kube::Client,
+        namespace: &str,
+        secret: &str,
+        configuration: &str,
+    ) -> Self {
+        Self {
+            secrets: Api::namespaced(client.clone(), namespace),
+            metadata: Api::namespaced(client.clone(), namespace),
+            configurations: Api::all(client),
+            secret: secret.to_owned(),
+            configuration: configuration.to_owned(),
+        }
+    }
+
+    /// Notifies `changed` whenever something happens to the Secret. Runs for ever; a lost watch is
+    /// taken up again with a growing pause.
+    pub(crate) async fn watch(self, changed: Arc<Notify>) {
+        let only_ours =
+            watcher::Config::default().fields(&format!("metadata.name={}", self.secret));
+        let events = watcher(self.metadata, only_ours).default_backoff();
+        let mut events = std::pin::pin!(events);
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(_) => changed.notify_one(),
+                Err(error) => tracing::warn!(%error, "the watch on the certificates broke"),
+            }
+        }
+    }
+
+    fn object(&self, material: &Material, version: Option<&str>) -> Secret {
+        let part = |name: &str, text: &str| (name.to_owned(), ByteString(text.into()));
+        Secret {
+            metadata: ObjectMeta {
+                name: Some(self.secret.clone()),
+                labels: Some(BTreeMap::from([(LABEL.0.to_owned(), LABEL.1.to_owned())])),
+                resource_version: version.map(str::to_owned),
+                ..ObjectMeta::default()
+            },
+            data: Some(BTreeMap::from([
+                part(CA_CRT, &material.ca_crt),
+                part(CA_KEY, &material.ca_key),
+                part(TLS_CRT, &material.tls_crt),
+                part(TLS_KEY, &material.tls_key),
+            ])),
+            ..Secret::default()
+        }
+    }
+
+    async fn call<T>(
+        &self,
+        action: &'static str,
+        name: &str,
+        call: impl Future<Output = kube::Result<T>>,
+    ) -> Result<T, StoreError> {
+        let action = format!("cannot {action} {name:?}");
+        match tokio::time::timeout(DEADLINE, call).await {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(source)) => Err(StoreError::Api {
+                action,
+                source: Box::new(source),
+            }),
+            Err(_) => Err(StoreError::Deadline { action }),
+        }
+    }
+}
+
+impl Store for KubeStore {
+    async fn read(&self) -> Result<Option<Stored>, StoreError> {
+        let found = self
+            .call(
+                "read the Secret",
+                &self.secret,
+                self.secrets.get_opt(&self.secret),
+            )
+            .await?;
+        Ok(found.map(|secret| Stored {
+            version: secret.metadata.resource_version.clone().unwrap_or_default(),
+            content: content(secret),
+        }))
+    }
+
+    async fn create(&self, new: &Material) -> Result<Written, StoreError> {
+        let object = Secret {
+            type_: Some("kubernetes.io/tls".into()),
+            ..self.object(new, None)
+        };
+        let params = PostParams {
+            field_manager: Some(FIELD_MANAGER.into()),
+            dry_run: false,
+        };
+        written(
+            self.call(
+                "create the Secret",
+                &self.secret,
+                self.secrets.create(&params, &object),
+            )
+            .await,
+        )
+    }
+
+    async fn replace(&self, version: &str, new: &Material) -> Result<Written, StoreError> {
+        // A merge patch keeps the type and whatever labels others set; the version is the condition.
+        let patch = Patch::Merge(self.object(new, Some(version)));
+        let params = PatchParams {
+            field_manager: Some(FIELD_MANAGER.into()),
+            ..PatchParams::default()
+        };
+        let call = self.secrets.patch(&self.secret, &params, &patch);
+        written(self.call("write the Secret", &self.secret, call).await)
+    }
+
+    async fn trust(&self, ca_crt: &str) -> Result<bool, StoreError> {
+        let name = &self.configuration;
+        let call = self.configurations.get_opt(name);
+        let found = self
+            .call("read the MutatingWebhookConfiguration", name, call)
+            .await?;
+        let webhooks = found.and_then(|found| found.webhooks).unwrap_or_default();
+        if webhooks.is_empty() {
+            return Err(StoreError::NoConfiguration(name.clone()));
+        }
+        let holds_it = |bundle: &ByteString| same_certificates(&bundle.0, ca_crt.as_bytes());
+        if webhooks
+            .iter()
+            .all(|hook| hook.client_config.ca_bundle.as_ref().is_some_and(holds_it))
+        {
+            return Ok(false);
+        }
+        let bundle = ByteString(ca_crt.into());
+        let hooks: Vec<_> = webhooks
+            .iter()
+            .map(|hook| json!({"name": hook.name, "clientConfig": {"caBundle": bundle}}))
+            .collect();
+        let patch = Patch::Apply(json!({
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "MutatingWebhookConfiguration",
+            "metadata": {"name": name},
+            "webhooks": hooks,
+        }));
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        let call = self.configurations.patch(name, &params, &patch);
+        self.call("patch the MutatingWebhookConfiguration", name, call)
+            .await?;
+        Ok(true)
+    }
+}
+
+fn written<T>(result: Result<T, StoreError>) -> Result<Written, StoreError> {
+    match result {
+        Ok(_) => Ok(Written::Yes),
+        Err(StoreError::Api { source, .. })
+            // 409 is "exists already" and "changed meanwhile"; 404 on a write: deleted meanwhile.
+            if matches!(&*source, kube::Error::Api(status) if matches!(status.code, 404 | 409)) =>
+        {
+            Ok(Written::Conflict)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn content(secret: Secret) -> Content {
+    let data = secret.data.unwrap_or_default();
+    let ours = secret
+        .metadata
+        .labels
+        .is_some_and(|labels| labels.get(LABEL.0).is_some_and(|value| value == LABEL.1));
+    if !ours && !data.is_empty() {
+        return Content::Foreign;
+    }
+    let part = |name: &str| {
+        data.get(name)
+            .and_then(|bytes| String::from_utf8(bytes.0.clone()).ok())
+    };
+    match (part(CA_CRT), part(CA_KEY), part(TLS_CRT), part(TLS_KEY)) {
+        (Some(ca_crt), Some(ca_key), Some(tls_crt), Some(tls_key)) => Content::Material(Material {
+            ca_crt,
+            ca_key: Zeroizing::new(ca_key),
+            tls_crt,
+            tls_key: Zeroizing::new(tls_key),
+        }),
+        _ => Content::Incomplete,
+    }
+}

@@ -1,0 +1,74 @@
+//! Where certificates are kept and made known, as far as the rules need it: a Secret with conditional
+//! writes, and the `caBundle` of the webhook configuration. The tests have one without an API server.
+
+use std::future::Future;
+
+use super::Material;
+
+/// What stands in the Secret.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    /// Its resource version.
+    pub(crate) version: String,
+    /// What is in it.
+    pub(crate) content: Content,
+}
+
+/// What a Secret holds.
+#[derive(Debug)]
+pub(crate) enum Content {
+    /// All parts of ours; they may still be unusable.
+    Material(Material),
+    /// Nothing, or not all parts of ours.
+    Incomplete,
+    /// Something that we did not write: never overwritten.
+    Foreign,
+}
+
+/// Whether a conditional write took place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// It did.
+    Yes,
+    /// Somebody else was faster: read again.
+    Conflict,
+}
+
+/// Why the store could not be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StoreError {
+    /// The API server refused or could not be reached.
+    #[error("{action}: {source}")]
+    Api {
+        /// What was tried.
+        action: String,
+        /// Why it failed.
+        source: Box<kube::Error>,
+    },
+    /// The API server did not answer.
+    #[error("{action}: no answer from the API server")]
+    Deadline {
+        /// What was tried.
+        action: String,
+    },
+    /// Nothing to put the `caBundle` into.
+    #[error("there is no MutatingWebhookConfiguration {0:?} with a webhook in it")]
+    NoConfiguration(String),
+}
+
+/// Keeps [`Material`] for all replicas.
+pub(crate) trait Store: Send + Sync {
+    /// What is kept now.
+    fn read(&self) -> impl Future<Output = Result<Option<Stored>, StoreError>> + Send;
+    /// Keeps this if nothing is kept yet.
+    fn create(&self, new: &Material) -> impl Future<Output = Result<Written, StoreError>> + Send;
+    /// Keeps this in place of that version.
+    fn replace(
+        &self,
+        version: &str,
+        new: &Material,
+    ) -> impl Future<Output = Result<Written, StoreError>> + Send;
+    /// Makes sure that API servers trust these authorities (PEM) for our webhooks; says whether
+    /// something had to be changed.
+    fn trust(&self, ca_crt: &str) -> impl Future<Output = Result<bool, StoreError>> + Send;
+}

@@ -1,0 +1,160 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use keeper_contract::LogLevel;
+
+use crate::api_version::KubernetesVersion;
+
+/// Keeper Injector's admission webhook.
+#[derive(Debug, Parser)]
+#[command(name = "keeper-webhook", version)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Answer admission reviews over HTTPS.
+    Serve(Serve),
+}
+
+/// Options of `serve`.
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// The cluster's settings, YAML, as the chart writes them.
+    #[arg(long, value_name = "FILE")]
+    pub settings: PathBuf,
+    /// Address of the HTTPS port.
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8443")]
+    pub listen: SocketAddr,
+    /// Address of the plain HTTP port for metrics and health.
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:9090")]
+    pub metrics_listen: SocketAddr,
+    /// Where the serving certificate comes from.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub tls_mode: TlsMode,
+    /// manual: the certificate chain, PEM; read again when it changes.
+    #[arg(long, value_name = "FILE", required_if_eq("tls_mode", "manual"))]
+    pub tls_cert: Option<PathBuf>,
+    /// manual: its private key, PEM.
+    #[arg(long, value_name = "FILE", required_if_eq("tls_mode", "manual"))]
+    pub tls_key: Option<PathBuf>,
+    /// auto: the Secret in our own namespace that keeps authority and certificate.
+    #[arg(long, value_name = "NAME", default_value = "keeper-injector-tls")]
+    pub tls_secret: String,
+    /// Our Service, whose names the certificate is for.
+    #[arg(long, value_name = "NAME", default_value = "keeper-injector-webhook")]
+    pub service: String,
+    /// auto: the MutatingWebhookConfiguration whose caBundle is kept.
+    #[arg(long, value_name = "NAME", default_value = "keeper-injector")]
+    pub webhook_configuration: String,
+    /// auto: how long an authority lives (10 years).
+    #[arg(long, value_name = "SECONDS", default_value = "315360000", value_parser = lifetime)]
+    pub ca_lifetime_seconds: Duration,
+    /// auto: how long a certificate lives (a year); renewed when a third of it remains.
+    #[arg(long, value_name = "SECONDS", default_value = "31536000", value_parser = lifetime)]
+    pub certificate_lifetime_seconds: Duration,
+    /// Take this for the API server's version instead of asking it.
+    #[arg(long, value_name = "VERSION")]
+    pub kubernetes_version: Option<KubernetesVersion>,
+    /// How long the port stays open after SIGTERM, until API servers know that this endpoint goes.
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    pub drain_delay_seconds: Duration,
+    /// What requests in flight get after that.
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub drain_deadline_seconds: Duration,
+    /// Least severe level that is logged.
+    #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = log_level)]
+    pub log_level: LogLevel,
+}
+
+/// Where the serving certificate comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TlsMode {
+    /// An authority of our own, kept in a Secret and put into the caBundle.
+    Auto,
+    /// Files that something else keeps.
+    Manual,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text
+        .parse()
+        .map_err(|_| "a whole number of seconds".to_owned())?;
+    if seconds <= 3600 {
+        Ok(Duration::from_secs(seconds))
+    } else {
+        Err("at most 3600".to_owned())
+    }
+}
+
+fn lifetime(text: &str) -> Result<Duration, String> {
+    const CENTURY: u64 = 100 * 365 * 86_400;
+    text.parse()
+        .ok()
+        .filter(|seconds| (30..=CENTURY).contains(seconds))
+        .map(Duration::from_secs)
+        .ok_or_else(|| "seconds, at least 30 and at most a hundred years".to_owned())
+}
+
+fn log_level(text: &str) -> Result<LogLevel, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "debug" => Ok(LogLevel::Debug),
+        "info" => Ok(LogLevel::Info),
+        "warn" => Ok(LogLevel::Warn),
+        "error" => Ok(LogLevel::Error),
+        _ => Err("one of debug, info, warn, error".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn parse(more: &[&str]) -> Result<Cli, clap::Error> {
+        let start = ["keeper-webhook", "serve", "--settings", "s.yaml"];
+        Cli::try_parse_from(start.iter().chain(more))
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn manual_mode_wants_both_files() {
+        parse(&[]).unwrap();
+        parse(&["--tls-mode", "manual", "--tls-cert", "c", "--tls-key", "k"]).unwrap();
+        let refused = parse(&["--tls-mode", "manual", "--tls-cert", "c"]).unwrap_err();
+        assert!(refused.to_string().contains("--tls-key"), "{refused}");
+    }
+
+    #[test]
+    fn values_are_bounded() {
+        parse(&[
+            "--certificate-lifetime-seconds",
+            "30",
+            "--log-level",
+            "DEBUG",
+        ])
+        .unwrap();
+        for bad in [
+            ["--certificate-lifetime-seconds", "29"],
+            ["--ca-lifetime-seconds", "99999999999999999999"],
+            ["--drain-delay-seconds", "3601"],
+            ["--log-level", "trace"],
+            ["--kubernetes-version", "35"],
+        ] {
+            assert!(parse(&bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! The admission webhook: takes an `AdmissionReview` over TLS, asks [`keeper_contract::admit`] what a pod
+//! should look like, and answers with a JSON patch or with every problem at once.
+//!
+//! It reads and writes nothing on the way, so a dry run is dry and Keeper being down delays nobody.
+//! Around that: certificates, readiness, metrics, log lines and a graceful end.
+
+mod admission;
+mod api_version;
+mod certs;
+mod cli;
+mod http;
+mod listener;
+mod metrics;
+mod review;
+mod serve;
+
+pub use api_version::KubernetesVersion;
+pub use cli::{Cli, Command, Serve, TlsMode};
+pub use serve::{Failure, Webhook, load_settings, main};

@@ -1,0 +1,345 @@
+//! `AdmissionReview` of `admission.k8s.io/v1` as bytes, in and out.
+//!
+//! The pod stays a JSON value: a typed round trip would lose fields that this build does not know.
+//! See <https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/>.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+const API_VERSION: &str = "admission.k8s.io/v1";
+const KIND: &str = "AdmissionReview";
+/// The API server's UIDs have 36 characters.
+const MAX_UID: usize = 128;
+/// Names of objects have at most 253 characters.
+const MAX_NAME: usize = 253;
+
+/// What the API server asks.
+#[derive(Debug)]
+pub(crate) struct Review {
+    /// Identifies question and answer; our request id.
+    pub(crate) uid: String,
+    /// The rest, or what is wrong with it.
+    pub(crate) question: Result<Question, &'static str>,
+}
+
+/// What it is about.
+#[derive(Debug)]
+pub(crate) enum Question {
+    /// A pod is created.
+    Pod(Pod),
+    /// Something that our configuration does not ask for: another kind, operation or subresource.
+    Other,
+}
+
+/// A pod on its way into the cluster.
+#[derive(Debug)]
+pub(crate) struct Pod {
+    pub(crate) namespace: String,
+    /// Its name or, where the API server has yet to make one, the prefix for it.
+    pub(crate) name: String,
+    pub(crate) object: Value,
+    pub(crate) dry_run: bool,
+}
+
+/// Why there is nobody to answer.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub(crate) enum Unreadable {
+    /// Not JSON. The parser's own words would quote the body.
+    #[error("the body is not JSON (line {line}, column {column})")]
+    Json {
+        /// Where parsing stopped.
+        line: usize,
+        /// Where parsing stopped.
+        column: usize,
+    },
+    /// Without it no answer is possible.
+    #[error("the body is not an AdmissionReview with a request.uid")]
+    NoUid,
+}
+
+impl Review {
+    /// Reads a review. Everything after the UID is reported in the answer.
+    ///
+    /// # Errors
+    /// If there is no UID to answer to.
+    pub(crate) fn parse(body: &[u8]) -> Result<Self, Unreadable> {
+        let mut review: Value = serde_json::from_slice(body).map_err(|error| Unreadable::Json {
+            line: error.line(),
+            column: error.column(),
+        })?;
+        let uid = review
+            .pointer("/request/uid")
+            .and_then(Value::as_str)
+            .filter(|uid| (1..=MAX_UID).contains(&uid.len()))
+            .filter(|uid| uid.bytes().all(|byte| byte.is_ascii_graphic()))
+            .ok_or(Unreadable::NoUid)?
+            .to_owned();
+        let question = question(&mut review);
+        Ok(Self { uid, question })
+    }
+}
+
+fn question(review: &mut Value) -> Result<Question, &'static str> {
+    let text = |pointer: &str| review.pointer(pointer).and_then(Value::as_str);
+    if text("/kind") != Some(KIND) || text("/apiVersion") != Some(API_VERSION) {
+        return Err("this is not an AdmissionReview of admission.k8s.io/v1");
+    }
+    let is_pod = text("/request/kind/kind") == Some("Pod")
+        && text("/request/kind/group").unwrap_or_default().is_empty()
+        && text("/request/kind/version") == Some("v1")
+        && text("/request/subResource").unwrap_or_default().is_empty();
+    if !is_pod || text("/request/operation") != Some("CREATE") {
+        return Ok(Question::Other);
+    }
+    let namespace = text("/request/namespace")
+        .filter(|namespace| (1..=MAX_NAME).contains(&namespace.len()))
+        .ok_or("the AdmissionReview names no namespace")?
+        .to_owned();
+    let name = [
+        "/request/object/metadata/name",
+        "/request/object/metadata/generateName",
+    ]
+    .into_iter()
+    .find_map(|pointer| text(pointer).filter(|name| !name.is_empty()))
+    .map(|name| name.chars().take(MAX_NAME).collect())
+    .unwrap_or_default();
+    let dry_run = review
+        .pointer("/request/dryRun")
+        .and_then(Value::as_bool)
+        .unwrap_or(false);
+    let object = review
+        .pointer_mut("/request/object")
+        .filter(|object| object.is_object())
+        .ok_or("the AdmissionReview holds no pod")?
+        .take();
+    Ok(Question::Pod(Pod {
+        namespace,
+        name,
+        object,
+        dry_run,
+    }))
+}
+
+/// How an admission ended: the label of `keeper_injector_admissions_total`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The pod is patched.
+    Injected,
+    /// The pod stays as it is.
+    Skipped,
+    /// The user made a mistake.
+    Denied,
+    /// We did, or whoever called us.
+    Error,
+}
+
+impl Outcome {
+    pub(crate) const ALL: [Self; 4] = [Self::Injected, Self::Skipped, Self::Denied, Self::Error];
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Injected => "injected",
+            Self::Skipped => "skipped",
+            Self::Denied => "denied",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// What the API server is told.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// The pod may be created as it is.
+    Unchanged,
+    /// The pod may be created with these changes.
+    Patched {
+        /// JSON Patch, serialised.
+        patch: Vec<u8>,
+        /// Shown to the user by kubectl.
+        warnings: Vec<String>,
+    },
+    /// The pod may not be created.
+    Refused {
+        /// HTTP status for the API server's client.
+        code: u16,
+        /// The `reason` of a Kubernetes `Status` that belongs to the code.
+        reason: &'static str,
+        /// What the user reads.
+        message: String,
+    },
+}
+
+impl Answer {
+    /// The `AdmissionReview` to send.
+    pub(crate) fn to_json(&self, uid: &str, outcome: Outcome) -> Value {
+        let mut response = json!({
+            "uid": uid,
+            "allowed": !matches!(self, Self::Refused { .. }),
+            // The API server puts the webhook's name before these.
+            "auditAnnotations": {"request-id": uid, "outcome": outcome.as_str()},
+        });
+        let more = match self {
+            Self::Unchanged => json!({}),
+            Self::Patched { patch, warnings } if warnings.is_empty() => {
+                json!({"patchType": "JSONPatch", "patch": STANDARD.encode(patch)})
+            }
+            Self::Patched { patch, warnings } => json!({
+                "patchType": "JSONPatch", "patch": STANDARD.encode(patch), "warnings": warnings,
+            }),
+            Self::Refused {
+                code,
+                reason,
+                message,
+            } => json!({
+                "status": {
+                    "status": "Failure", "code": code, "reason": reason, "message": message,
+                },
+            }),
+        };
+        if let (Value::Object(response), Value::Object(more)) = (&mut response, more) {
+            response.extend(more);
+        }
+        json!({"apiVersion": API_VERSION, "kind": KIND, "response": response})
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn review() -> Value {
+        json!({
+            "apiVersion": API_VERSION, "kind": KIND,
+            "request": {
+                "uid": "u-1", "operation": "CREATE", "namespace": "shop",
+                "kind": {"group": "", "version": "v1", "kind": "Pod"},
+                "object": {"metadata": {"generateName": "web-"}, "spec": {"unknownField": 1}},
+            },
+        })
+    }
+
+    /// The review with the value at `pointer` replaced, read again.
+    fn with(pointer: &str, value: Value) -> Result<Review, Unreadable> {
+        let mut review = review();
+        let (parent, key) = pointer.rsplit_once('/').unwrap();
+        review.pointer_mut(parent).unwrap()[key] = value;
+        Review::parse(&serde_json::to_vec(&review).unwrap())
+    }
+
+    fn problem(pointer: &str, value: Value) -> &'static str {
+        with(pointer, value).unwrap().question.unwrap_err()
+    }
+
+    #[test]
+    fn reads_a_pod() {
+        let review = with("/request/dryRun", json!(true)).unwrap();
+        assert_eq!(review.uid, "u-1");
+        let Ok(Question::Pod(pod)) = review.question else {
+            panic!("{review:?}")
+        };
+        assert_eq!(
+            (pod.namespace.as_str(), pod.name.as_str()),
+            ("shop", "web-")
+        );
+        assert!(pod.dry_run);
+        assert_eq!(pod.object["spec"]["unknownField"], 1);
+    }
+
+    #[test]
+    fn other_kinds_and_operations_are_not_for_us() {
+        for (pointer, value) in [
+            ("/request/operation", "UPDATE"),
+            ("/request/kind/kind", "Deployment"),
+            ("/request/kind/group", "apps"),
+            ("/request/subResource", "eviction"),
+        ] {
+            let review = with(pointer, json!(value)).unwrap();
+            assert!(matches!(review.question, Ok(Question::Other)), "{pointer}");
+        }
+    }
+
+    #[test]
+    fn with_a_uid_there_is_an_answer_that_says_what_is_wrong() {
+        assert_eq!(
+            problem("/request/object", json!(null)),
+            "the AdmissionReview holds no pod"
+        );
+        assert_eq!(
+            problem("/request/object", json!([1])),
+            "the AdmissionReview holds no pod"
+        );
+        assert_eq!(
+            problem("/request/namespace", json!("")),
+            "the AdmissionReview names no namespace"
+        );
+        let wrong = "this is not an AdmissionReview of admission.k8s.io/v1";
+        assert_eq!(
+            problem("/apiVersion", json!("admission.k8s.io/v1beta1")),
+            wrong
+        );
+        assert_eq!(problem("/kind", json!(7)), wrong);
+    }
+
+    #[test]
+    fn without_a_uid_there_is_nobody_to_answer() {
+        for uid in [
+            json!(null),
+            json!(""),
+            json!(5),
+            json!("a b"),
+            json!("x".repeat(129)),
+        ] {
+            assert_eq!(with("/request/uid", uid).unwrap_err(), Unreadable::NoUid);
+        }
+        for body in ["", "{", "null", "[]", "7", "{\"request\": []}"] {
+            assert!(Review::parse(body.as_bytes()).is_err(), "{body}");
+        }
+        let deep = "[".repeat(100_000);
+        assert!(matches!(
+            Review::parse(deep.as_bytes()),
+            Err(Unreadable::Json { .. })
+        ));
+    }
+
+    #[test]
+    fn a_parse_error_repeats_nothing_of_the_body() {
+        let error = Review::parse(br#"{"request": {"uid": canary-4711}}"#).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the body is not JSON (line 1, column 21)"
+        );
+    }
+
+    #[test]
+    fn answers_as_the_api_server_expects() {
+        let patched = Answer::Patched {
+            patch: b"[]".to_vec(),
+            warnings: vec!["w".into()],
+        };
+        assert_eq!(
+            patched.to_json("u-1", Outcome::Injected),
+            json!({"apiVersion": API_VERSION, "kind": KIND, "response": {
+                "uid": "u-1", "allowed": true, "patchType": "JSONPatch", "patch": "W10=",
+                "warnings": ["w"],
+                "auditAnnotations": {"request-id": "u-1", "outcome": "injected"},
+            }})
+        );
+        let refused = Answer::Refused {
+            code: 422,
+            reason: "Invalid",
+            message: "no".into(),
+        };
+        assert_eq!(
+            refused.to_json("u-1", Outcome::Denied)["response"],
+            json!({
+                "uid": "u-1", "allowed": false,
+                "status": {"status": "Failure", "code": 422, "reason": "Invalid", "message": "no"},
+                "auditAnnotations": {"request-id": "u-1", "outcome": "denied"},
+            })
+        );
+        let unchanged = Answer::Unchanged.to_json("u-1", Outcome::Skipped);
+        assert_eq!(unchanged["response"].get("patch"), None);
+        assert_eq!(unchanged["response"]["allowed"], true);
+    }
+}

@@ -1,0 +1,358 @@
+//! Wiring: from the command line to running servers, and to the exit code.
+
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use axum::Router;
+use keeper_contract::{Settings, admit};
+use keeper_telemetry::{Latch, Readiness, build_info, init_logging};
+use prometheus::Registry;
+use rustls::ServerConfig;
+use rustls::crypto::{CryptoProvider, ring};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinSet;
+
+use crate::admission::Admission;
+use crate::api_version::ApiVersion;
+use crate::certs::auto::{Authority, Auto};
+use crate::certs::kube_store::KubeStore;
+use crate::certs::manual::{Manual, ManualError};
+use crate::certs::{Names, Policy, Resolver};
+use crate::cli::{Cli, Command, Serve, TlsMode};
+use crate::metrics::Metrics;
+use crate::{http, listener};
+
+/// Why the program ends before its time.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The settings file can't be read.
+    #[error("cannot read the settings {}: {error}", path.display())]
+    SettingsFile {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+    /// The settings don't parse; the text has line and column.
+    #[error("the settings {} are not valid: {error}", path.display())]
+    Settings {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        error: Box<serde_saphyr::Error>,
+    },
+    /// The files of `--tls-mode manual`.
+    #[error("--tls-mode manual: {0}")]
+    Manual(String),
+    /// No way to the API server.
+    #[error(
+        "no API server to talk to ({0}); \
+         outside a cluster use --tls-mode manual together with --kubernetes-version"
+    )]
+    Kubernetes(String),
+    /// An address that can't be listened on.
+    #[error("cannot listen on {address}: {error}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        error: io::Error,
+    },
+    /// A second metric of one name.
+    #[error(transparent)]
+    Metrics(#[from] prometheus::Error),
+    /// TLS can't be set up.
+    #[error(transparent)]
+    Tls(#[from] rustls::Error),
+    /// Logging, the runtime or the signals can't be set up.
+    #[error("cannot start: {0}")]
+    Start(String),
+    /// Something that runs for ever ended, by a bug.
+    #[error("a background task ended")]
+    Background,
+}
+
+impl Failure {
+    /// 2 for what the caller has to change, 1 for the rest.
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::SettingsFile { .. } | Self::Settings { .. } | Self::Manual(_) => 2,
+            Self::Kubernetes(_)
+            | Self::Bind { .. }
+            | Self::Metrics(_)
+            | Self::Tls(_)
+            | Self::Start(_)
+            | Self::Background => 1,
+        }
+    }
+}
+
+impl From<ManualError> for Failure {
+    fn from(error: ManualError) -> Self {
+        Self::Manual(error.to_string())
+    }
+}
+
+/// Runs the command to its end.
+#[must_use]
+pub fn main(cli: Cli) -> ExitCode {
+    let Command::Serve(options) = cli.command;
+    match run(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if tracing::dispatcher::has_been_set() {
+                tracing::error!(error = %failure, "keeper-webhook failed");
+            } else {
+                let _ = writeln!(io::stderr(), "keeper-webhook: {failure}");
+            }
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn run(options: &Serve) -> Result<(), Failure> {
+    let settings = load_settings(&options.settings)?;
+    init_logging(settings.log_format, options.log_level, &[])
+        .map_err(|error| Failure::Start(error.to_string()))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Start(error.to_string()))?;
+    runtime.block_on(async {
+        let start = |error: io::Error| Failure::Start(error.to_string());
+        let mut terminate = signal(SignalKind::terminate()).map_err(start)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(start)?;
+        let webhook = Webhook::bind(options, settings).await?;
+        let shutdown = async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        webhook.serve(shutdown).await
+    })
+}
+
+/// Reads the settings file.
+///
+/// # Errors
+/// If it can't be read or is not valid; the text names line and column.
+pub fn load_settings(path: &Path) -> Result<Settings, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|error| Failure::SettingsFile {
+        path: path.to_owned(),
+        error,
+    })?;
+    serde_saphyr::from_str(&text).map_err(|error| Failure::Settings {
+        path: path.to_owned(),
+        error: Box::new(error),
+    })
+}
+
+/// A webhook with its ports open, not serving yet.
+pub struct Webhook {
+    https: TcpListener,
+    metrics: TcpListener,
+    tls: Arc<ServerConfig>,
+    router: Router,
+    readiness: Readiness,
+    registry: Registry,
+    background: JoinSet<()>,
+    drain: listener::Drain,
+}
+
+impl Webhook {
+    /// Opens the ports and starts what keeps certificates and the API server's version.
+    ///
+    /// # Errors
+    /// Everything that can be wrong at a start; see [`Failure`].
+    pub async fn bind(options: &Serve, settings: Settings) -> Result<Self, Failure> {
+        let readiness = Readiness::new();
+        let registry = Registry::new();
+        build_info(&registry, "webhook")?;
+        let metrics = Metrics::new(&registry)?;
+        let resolver = Arc::new(Resolver::default());
+        let mut background = JoinSet::new();
+
+        let api = match options.kubernetes_version {
+            Some(version) => ApiVersion::known(version),
+            None => {
+                let api = ApiVersion::default();
+                let latch = readiness.latch("API server version");
+                background.spawn(api.clone().keep(client().await?, latch));
+                api
+            }
+        };
+        let parts = CertificateParts {
+            names: Names::of_service(&options.service, &settings.own_namespace),
+            provider: Arc::new(ring::default_provider()),
+            resolver: Arc::clone(&resolver),
+            metrics: metrics.clone(),
+        };
+        let provider = Arc::clone(&parts.provider);
+        match options.tls_mode {
+            TlsMode::Auto => {
+                let latches = (
+                    readiness.latch("serving certificate"),
+                    readiness.latch("caBundle"),
+                );
+                let client = client().await?;
+                parts.auto(
+                    options,
+                    &settings.own_namespace,
+                    client,
+                    latches,
+                    &mut background,
+                );
+            }
+            TlsMode::Manual => parts.manual(options, &mut background)?,
+        }
+
+        let decide = move |pod: &serde_json::Value, namespace: &str| {
+            api.cluster()
+                .map(|cluster| admit(pod, namespace, &settings, &cluster))
+        };
+        let admission = Admission::new(Box::new(decide), metrics);
+        Ok(Self {
+            https: bind(options.listen).await?,
+            metrics: bind(options.metrics_listen).await?,
+            tls: listener::tls_config(resolver, provider)?,
+            router: http::router(admission, readiness.clone()),
+            readiness,
+            registry,
+            background,
+            drain: listener::Drain {
+                delay: options.drain_delay_seconds,
+                deadline: options.drain_deadline_seconds,
+            },
+        })
+    }
+
+    /// Where HTTPS is served; tells the port if 0 was asked for.
+    ///
+    /// # Errors
+    /// If the system doesn't know.
+    pub fn https_address(&self) -> io::Result<SocketAddr> {
+        self.https.local_addr()
+    }
+
+    /// Where metrics and health are served.
+    ///
+    /// # Errors
+    /// If the system doesn't know.
+    pub fn metrics_address(&self) -> io::Result<SocketAddr> {
+        self.metrics.local_addr()
+    }
+
+    /// Serves until `shutdown` completes and everything in flight is answered.
+    ///
+    /// # Errors
+    /// If one of the tasks that run for ever ended.
+    pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<(), Failure> {
+        let Self {
+            https,
+            metrics,
+            tls,
+            router,
+            readiness,
+            registry,
+            mut background,
+            drain,
+        } = self;
+        tracing::info!(
+            https = https.local_addr().ok().map(tracing::field::display),
+            metrics = metrics.local_addr().ok().map(tracing::field::display),
+            "listening"
+        );
+        let (stop_metrics, stopped) = oneshot::channel::<()>();
+        let health = keeper_telemetry::serve(metrics, registry, readiness.clone(), async {
+            let _ = stopped.await;
+        });
+        let health = tokio::spawn(health);
+        let ended = tokio::select! {
+            () = listener::serve(https, tls, router, readiness, drain, shutdown) => Ok(()),
+            Some(_) = background.join_next() => Err(Failure::Background),
+        };
+        // Health is answered to the end.
+        drop(stop_metrics);
+        let _ = health.await;
+        ended
+    }
+}
+
+/// What both kinds of certificate keeping need.
+struct CertificateParts {
+    names: Names,
+    provider: Arc<CryptoProvider>,
+    resolver: Arc<Resolver>,
+    metrics: Metrics,
+}
+
+impl CertificateParts {
+    fn auto(
+        self,
+        options: &Serve,
+        namespace: &str,
+        client: kube::Client,
+        latches: (Latch, Latch),
+        background: &mut JoinSet<()>,
+    ) {
+        let (secret, configuration) = (&options.tls_secret, &options.webhook_configuration);
+        let store = KubeStore::new(client, namespace, secret, configuration);
+        let changed = Arc::new(Notify::new());
+        background.spawn(store.clone().watch(Arc::clone(&changed)));
+        let policy = Policy {
+            ca: options.ca_lifetime_seconds,
+            certificate: options.certificate_lifetime_seconds,
+        };
+        let authority = Authority {
+            names: self.names,
+            policy,
+            provider: self.provider,
+        };
+        let expiry = self.metrics.certificate_expiry;
+        let auto = Auto {
+            store,
+            authority,
+            resolver: self.resolver,
+            expiry,
+            changed,
+        };
+        background.spawn(auto.run(latches.0, latches.1));
+    }
+
+    fn manual(self, options: &Serve, background: &mut JoinSet<()>) -> Result<(), Failure> {
+        let (Some(crt), Some(key)) = (&options.tls_cert, &options.tls_key) else {
+            return Err(Failure::Manual(
+                "--tls-cert and --tls-key are needed".to_owned(),
+            ));
+        };
+        let manual = Manual {
+            crt: crt.clone(),
+            key: key.clone(),
+            names: self.names,
+            provider: self.provider,
+            resolver: self.resolver,
+            expiry: self.metrics.certificate_expiry,
+        };
+        background.spawn(manual.start()?);
+        Ok(())
+    }
+}
+
+async fn client() -> Result<kube::Client, Failure> {
+    kube::Client::try_default()
+        .await
+        .map_err(|error| Failure::Kubernetes(error.to_string()))
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| Failure::Bind { address, error })
+}

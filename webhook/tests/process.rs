@@ -1,0 +1,510 @@
+//! The binary as a process: two replicas against a small API server, bad options, the exit.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::stream;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::broadcast;
+
+const PATIENCE: Duration = Duration::from_secs(40);
+const SERVICE: &str = "keeper-injector-webhook.keeper-security.svc";
+const SECRETS: &str = "/api/v1/namespaces/keeper-security/secrets";
+const SECRET: &str = "/api/v1/namespaces/keeper-security/secrets/keeper-injector-tls";
+const CONFIGURATION: &str =
+    "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/keeper-injector";
+
+// --- an API server with one Secret and one webhook configuration ---
+
+#[derive(Clone)]
+struct Api {
+    state: Arc<Mutex<Objects>>,
+    events: broadcast::Sender<Value>,
+    address: SocketAddr,
+}
+
+#[derive(Default)]
+struct Objects {
+    version: u64,
+    secret: Option<Value>,
+    configuration: Value,
+    /// `VERB path` of everything that was asked for.
+    asked: BTreeSet<String>,
+    applied: Vec<Value>,
+}
+
+impl Api {
+    async fn start() -> Self {
+        let hook = json!({
+            "name": "inject.keeper.security",
+            "clientConfig": {"service": {"name": "keeper-injector-webhook"}},
+            "admissionReviewVersions": ["v1"], "sideEffects": "None",
+        });
+        let configuration = json!({
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "MutatingWebhookConfiguration",
+            "metadata": {"name": "keeper-injector"},
+            "webhooks": [hook],
+        });
+        let state = Objects {
+            configuration,
+            version: 100,
+            ..Objects::default()
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let api = Self {
+            state: Arc::new(Mutex::new(state)),
+            events: broadcast::channel(100).0,
+            address: listener.local_addr().unwrap(),
+        };
+        let router = Router::new().fallback(answer).with_state(api.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        api
+    }
+
+    fn ca_bundle(&self) -> Option<Vec<u8>> {
+        let state = self.state.lock().unwrap();
+        let bundle = &state.configuration["webhooks"][0]["clientConfig"]["caBundle"];
+        bundle.as_str().map(|text| STANDARD.decode(text).unwrap())
+    }
+
+    fn tell(&self, kind: &str, secret: &Value) {
+        let object = json!({
+            "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
+            "metadata": secret["metadata"],
+        });
+        let _ = self.events.send(json!({"type": kind, "object": object}));
+    }
+
+    fn delete_secret(&self) {
+        let secret = self.state.lock().unwrap().secret.take().unwrap();
+        self.tell("DELETED", &secret);
+    }
+
+    fn write(&self, state: &mut Objects, mut secret: Value, kind: &str) -> Response {
+        state.version += 1;
+        secret["metadata"]["resourceVersion"] = json!(state.version.to_string());
+        state.secret = Some(secret.clone());
+        self.tell(kind, &secret);
+        axum::Json(secret).into_response()
+    }
+}
+
+fn failure(code: u16, reason: &str) -> Response {
+    let status = json!({
+        "apiVersion": "v1", "kind": "Status", "status": "Failure",
+        "code": code, "reason": reason, "message": reason,
+    });
+    (
+        axum::http::StatusCode::from_u16(code).unwrap(),
+        axum::Json(status),
+    )
+        .into_response()
+}
+
+async fn answer(State(api): State<Api>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+    let query = head.uri.query().unwrap_or_default().to_owned();
+    let path = head.uri.path();
+    let watch = query.contains("watch=true");
+    let verb = if watch { "WATCH" } else { head.method.as_str() };
+    let mut state = api.state.lock().unwrap();
+    state.asked.insert(format!("{verb} {path}"));
+    match (verb, path) {
+        ("GET", "/version") => axum::Json(json!({
+            "major": "1", "minor": "35+", "gitVersion": "v1.35.4", "buildDate": "", "compiler": "gc",
+            "gitCommit": "", "gitTreeState": "", "goVersion": "", "platform": "",
+        }))
+        .into_response(),
+        ("WATCH", SECRETS) => {
+            assert!(query.contains("fieldSelector=metadata.name%3Dkeeper-injector-tls"), "{query}");
+            let events = stream::unfold(api.events.subscribe(), |mut events| async {
+                let line = format!("{}\n", events.recv().await.ok()?);
+                Some((Ok::<_, std::io::Error>(Bytes::from(line)), events))
+            });
+            Body::from_stream(events).into_response()
+        }
+        ("GET", SECRETS) => axum::Json(json!({
+            "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList",
+            "metadata": {"resourceVersion": state.version.to_string()}, "items": [],
+        }))
+        .into_response(),
+        ("GET", SECRET) => match &state.secret {
+            Some(secret) => axum::Json(secret.clone()).into_response(),
+            None => failure(404, "NotFound"),
+        },
+        ("POST", SECRETS) if state.secret.is_some() => failure(409, "AlreadyExists"),
+        ("POST", SECRETS) => {
+            let secret: Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(secret["metadata"]["name"], "keeper-injector-tls");
+            api.write(&mut state, secret, "ADDED")
+        }
+        ("PATCH", SECRET) => {
+            let patch: Value = serde_json::from_slice(&body).unwrap();
+            let Some(mut secret) = state.secret.clone() else { return failure(404, "NotFound") };
+            if patch["metadata"]["resourceVersion"] != secret["metadata"]["resourceVersion"] {
+                return failure(409, "Conflict");
+            }
+            secret["data"] = patch["data"].clone();
+            api.write(&mut state, secret, "MODIFIED")
+        }
+        ("GET", CONFIGURATION) => axum::Json(state.configuration.clone()).into_response(),
+        ("PATCH", CONFIGURATION) => {
+            assert_eq!(head.headers["content-type"], "application/apply-patch+yaml");
+            assert!(query.contains("fieldManager=keeper-injector-certificates"), "{query}");
+            assert!(query.contains("force=true"), "{query}");
+            let applied: Value = serde_json::from_slice(&body).unwrap();
+            let bundle = applied["webhooks"][0]["clientConfig"]["caBundle"].clone();
+            state.configuration["webhooks"][0]["clientConfig"]["caBundle"] = bundle;
+            state.applied.push(applied);
+            axum::Json(state.configuration.clone()).into_response()
+        }
+        _ => failure(403, "Forbidden"),
+    }
+}
+
+// --- a replica ---
+
+struct Replica {
+    process: Child,
+    log: Arc<Mutex<String>>,
+    https: SocketAddr,
+    metrics: SocketAddr,
+}
+
+fn command(folder: &Path, more: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_keeper-webhook"));
+    command
+        .args([
+            "serve",
+            "--listen=127.0.0.1:0",
+            "--metrics-listen=127.0.0.1:0",
+        ])
+        .arg(format!(
+            "--settings={}",
+            folder.join("settings.yaml").display()
+        ))
+        .args(more)
+        .env("KUBECONFIG", folder.join("kubeconfig"))
+        .env("HOME", folder)
+        .env_remove("KUBERNETES_SERVICE_HOST")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    command
+}
+
+fn write_settings(folder: &Path, text: &str) {
+    std::fs::write(folder.join("settings.yaml"), text).unwrap();
+}
+
+const SETTINGS: &str = "
+sidecarImage: keeper/injector-sidecar:0.1.0
+ownNamespace: keeper-security
+logFormat: json
+";
+
+fn folder(api: &Api) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    write_settings(folder.path(), SETTINGS);
+    let kubeconfig = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "c",
+        "clusters": [{"name": "c", "cluster": {"server": format!("http://{}", api.address)}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "users": [{"name": "u", "user": {}}],
+    });
+    std::fs::write(folder.path().join("kubeconfig"), kubeconfig.to_string()).unwrap();
+    folder
+}
+
+impl Replica {
+    async fn start(folder: &Path, more: &[&str]) -> Self {
+        let mut process = command(folder, more).spawn().unwrap();
+        let log = Arc::new(Mutex::new(String::new()));
+        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let kept = Arc::clone(&log);
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                let mut log = kept.lock().unwrap();
+                log.push_str(&line);
+                log.push('\n');
+            }
+        });
+        let mut addresses = None;
+        until("the replica listens", async || {
+            let text = log.lock().unwrap().clone();
+            let line = text
+                .lines()
+                .find(|line| line.contains(r#""msg":"listening""#));
+            addresses = line.map(|line| {
+                let line: Value = serde_json::from_str(line).unwrap();
+                let address = |name: &str| line[name].as_str().unwrap().parse().unwrap();
+                (address("https"), address("metrics"))
+            });
+            addresses.is_some()
+        })
+        .await;
+        let (https, metrics) = addresses.unwrap();
+        Self {
+            process,
+            log,
+            https,
+            metrics,
+        }
+    }
+
+    async fn ready(&self) -> String {
+        let url = format!("http://{}/readyz", self.metrics);
+        reqwest::get(url).await.unwrap().text().await.unwrap()
+    }
+
+    fn client(&self, ca_bundle: &[u8]) -> reqwest::Client {
+        let roots = reqwest::Certificate::from_pem_bundle(ca_bundle).unwrap();
+        reqwest::Client::builder()
+            .tls_certs_only(roots)
+            .resolve(SERVICE, self.https)
+            .timeout(PATIENCE)
+            .build()
+            .unwrap()
+    }
+
+    /// One admission as the API server does it: a new connection, with what it trusts now.
+    async fn admit(&self, api: &Api) {
+        let review = json!({
+            "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+            "request": {
+                "uid": "u", "operation": "CREATE", "namespace": "shop",
+                "kind": {"group": "", "version": "v1", "kind": "Pod"},
+                "object": {"metadata": {"annotations": {}}, "spec": {"containers": []}},
+            },
+        });
+        let url = format!("https://{SERVICE}:{}/mutate", self.https.port());
+        let request = self.client(&api.ca_bundle().unwrap()).post(url);
+        let request = request
+            .header("content-type", "application/json")
+            .body(review.to_string());
+        let answer = request.send().await.unwrap().text().await.unwrap();
+        assert!(answer.contains(r#""allowed":true"#), "{answer}");
+    }
+
+    async fn expiry(&self) -> i64 {
+        let url = format!("http://{}/metrics", self.metrics);
+        let text = reqwest::get(url).await.unwrap().text().await.unwrap();
+        let name = "keeper_injector_certificate_expiry_timestamp_seconds ";
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .unwrap();
+        line.parse().unwrap()
+    }
+}
+
+async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let started = Instant::now();
+    while !condition().await {
+        assert!(started.elapsed() < PATIENCE, "not in time: {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn provider() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+// --- what it must do ---
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_replicas_agree_renew_and_recover_without_failing_an_admission() {
+    provider();
+    let api = Api::start().await;
+    let folder = folder(&api);
+    // 30 s: looks every 1.5 s, renews after 20 s.
+    let options = [
+        "--certificate-lifetime-seconds=30",
+        "--ca-lifetime-seconds=36000",
+    ];
+    let (mut left, right) = tokio::join!(
+        Replica::start(folder.path(), &options),
+        Replica::start(folder.path(), &options)
+    );
+    until("both are ready", async || {
+        left.ready().await == "ok\n" && right.ready().await == "ok\n"
+    })
+    .await;
+    let first = left.expiry().await;
+    assert_eq!(first, right.expiry().await);
+    left.admit(&api).await;
+    right.admit(&api).await;
+    let applied = api.state.lock().unwrap().applied[0].clone();
+    assert_eq!(
+        applied["webhooks"][0]
+            .as_object()
+            .unwrap()
+            .keys()
+            .collect::<Vec<_>>(),
+        ["clientConfig", "name"],
+        "nothing but the caBundle is applied"
+    );
+
+    // Somebody takes the caBundle away.
+    let bundle = api.ca_bundle();
+    api.state.lock().unwrap().configuration["webhooks"][0]["clientConfig"]["caBundle"] = json!("");
+    until("the caBundle is back", async || api.ca_bundle() == bundle).await;
+
+    // Renewal, with admissions all the time.
+    until("both renewed", async || {
+        left.admit(&api).await;
+        right.admit(&api).await;
+        let (l, r) = (left.expiry().await, right.expiry().await);
+        l > first && l == r
+    })
+    .await;
+    assert_eq!(api.ca_bundle(), bundle, "the authority stays");
+
+    // Somebody deletes the Secret: a new authority, announced before it signs.
+    api.delete_secret();
+    until("a new authority is trusted too", async || {
+        left.admit(&api).await;
+        right.admit(&api).await;
+        let trusted = String::from_utf8(api.ca_bundle().unwrap()).unwrap();
+        trusted.matches("BEGIN CERTIFICATE").count() == 2
+    })
+    .await;
+
+    let allowed: BTreeSet<String> = [
+        "GET /version".to_owned(),
+        format!("GET {SECRETS}"),
+        format!("WATCH {SECRETS}"),
+        format!("POST {SECRETS}"),
+        format!("GET {SECRET}"),
+        format!("PATCH {SECRET}"),
+        format!("GET {CONFIGURATION}"),
+        format!("PATCH {CONFIGURATION}"),
+    ]
+    .into();
+    assert_eq!(
+        api.state.lock().unwrap().asked,
+        allowed,
+        "what the chart's roles grant"
+    );
+
+    let pid = rustix::process::Pid::from_raw(left.process.id().unwrap().try_into().unwrap());
+    rustix::process::kill_process(pid.unwrap(), rustix::process::Signal::TERM).unwrap();
+    until("it turns unready", async || {
+        left.ready().await.contains("draining")
+    })
+    .await;
+    let exit = tokio::time::timeout(PATIENCE, left.process.wait())
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(exit.success(), "{exit}");
+    for log in [&left.log, &right.log] {
+        let log = log.lock().unwrap();
+        assert!(!log.contains("PRIVATE KEY"), "{log}");
+        for line in log.lines() {
+            let line: Value = serde_json::from_str(line).unwrap();
+            assert!(line["msg"].is_string());
+            assert_ne!(line["level"], "error", "{line}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_of_somebody_else_is_not_overwritten() {
+    provider();
+    let api = Api::start().await;
+    let theirs = json!({
+        "metadata": {"name": "keeper-injector-tls", "resourceVersion": "5"},
+        "data": {"tls.crt": "eA==", "tls.key": "eA=="},
+    });
+    api.state.lock().unwrap().secret = Some(theirs.clone());
+    let folder = folder(&api);
+    let replica = Replica::start(folder.path(), &[]).await;
+    until("it says why", async || {
+        replica.log.lock().unwrap().contains("did not write")
+    })
+    .await;
+    assert!(
+        replica
+            .ready()
+            .await
+            .contains("pending: serving certificate")
+    );
+    assert_eq!(api.state.lock().unwrap().secret, Some(theirs));
+}
+
+async fn refusal(folder: &Path, more: &[&str]) -> (Option<i32>, String) {
+    let output = tokio::time::timeout(PATIENCE, command(folder, more).output()).await;
+    let output = output.expect("no exit in time").unwrap();
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+    )
+}
+
+#[tokio::test]
+async fn settings_that_are_not_valid_end_it_with_line_and_column() {
+    let folder = tempfile::tempdir().unwrap();
+    write_settings(folder.path(), &format!("{SETTINGS}sidecarImgae: x\n"));
+    let (code, text) = refusal(folder.path(), &[]).await;
+    assert_eq!(code, Some(2), "{text}");
+    assert!(
+        text.contains("sidecarImgae") && text.contains("line 5"),
+        "{text}"
+    );
+
+    write_settings(folder.path(), "sidecarImage: [\n");
+    let (code, text) = refusal(folder.path(), &[]).await;
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("line "), "{text}");
+
+    std::fs::remove_file(folder.path().join("settings.yaml")).unwrap();
+    let (code, text) = refusal(folder.path(), &[]).await;
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("settings.yaml: No such file"), "{text}");
+}
+
+#[tokio::test]
+async fn bad_options_are_refused_with_the_cure() {
+    let folder = tempfile::tempdir().unwrap();
+    write_settings(folder.path(), SETTINGS);
+    let (code, text) = refusal(folder.path(), &["--tls-mode=manual"]).await;
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("--tls-cert"), "{text}");
+    let files = [
+        "--tls-mode=manual",
+        "--tls-cert=/nonexistent",
+        "--tls-key=/nonexistent",
+    ];
+    let (code, text) = refusal(
+        folder.path(),
+        &[&files[..], &["--kubernetes-version=1.35"]].concat(),
+    )
+    .await;
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("/nonexistent"), "{text}");
+    let (code, text) = refusal(folder.path(), &[]).await;
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("--kubernetes-version"), "{text}");
+}
