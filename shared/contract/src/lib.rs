@@ -15,6 +15,7 @@ mod plan;
 mod pod;
 mod problem;
 pub mod quantity;
+pub mod reference;
 mod request;
 mod resources;
 pub mod scalars;

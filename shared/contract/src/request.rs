@@ -12,7 +12,7 @@ use crate::agent_config::{LogLevel, Selection};
 use crate::annotations::{self, PREFIX, Scope, Status};
 use crate::duration::RefreshInterval;
 use crate::path::{CleanPath, default_path, slug};
-use crate::problem::{Findings, Problem, Reason, quoted};
+use crate::problem::{Findings, LISTED, Problem, Reason, quoted};
 use crate::quantity::Quantity;
 use crate::scalars::{Boolean, DataKey, ObjectName, Port, SidecarMode};
 use crate::selection;
@@ -137,7 +137,10 @@ pub(crate) fn check_defaults(defaults: &BTreeMap<String, String>) -> Vec<Problem
 /// Unknown annotations, and those that this version does not do.
 fn screen(values: &BTreeMap<&str, &str>, findings: &mut Findings) {
     for (name, value) in values {
+        // Looking for the nearest name costs something, and problems behind these are not listed.
+        let listed = findings.problems.len() < LISTED;
         match annotations::find(name) {
+            None if !listed => findings.problem(name, Reason::UnknownAnnotation, "unknown"),
             None => findings.problem(
                 name,
                 Reason::UnknownAnnotation,
