@@ -7,6 +7,7 @@ mod admission;
 mod agent_config;
 pub mod annotations;
 pub mod duration;
+mod files;
 mod inject;
 pub mod layout;
 mod outputs;

@@ -7,6 +7,7 @@
 
 mod again;
 mod annotations;
+mod outputs;
 mod properties;
 mod restricted;
 mod shapes;
