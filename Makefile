@@ -7,7 +7,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## the main job in front of your eyes: no cluster, no root
-	cargo build --quiet -p keeper-sim -p keeper-webhook -p keeper-sidecar -p keeper-demo
+	cargo build -p keeper-sim -p keeper-webhook -p keeper-sidecar -p keeper-demo
 	@./target/debug/keeper-demo
 
 test: lint ## everything that needs no cluster

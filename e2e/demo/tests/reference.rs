@@ -1,0 +1,90 @@
+//! The reference pages name what is in the code: a log message or metric that was renamed fails here.
+
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What is shipped.
+const PRODUCT: [&str; 4] = ["shared", "webhook", "init", "sidecar"];
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// All sources of the product in one text.
+fn sources() -> String {
+    fn add(directory: &Path, text: &mut String) {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                add(&path, text);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                text.push_str(&fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    let mut text = String::new();
+    for part in PRODUCT {
+        add(&repository().join(part), &mut text);
+    }
+    text
+}
+
+/// The first text in backticks of the given column of each row of a page's tables.
+fn column(page: &str, column: usize) -> Vec<String> {
+    let page = fs::read_to_string(repository().join("docs/reference").join(page)).unwrap();
+    page.lines()
+        .filter(|line| line.starts_with('|'))
+        .filter_map(|line| line.split('|').nth(column)?.split('`').nth(1))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn every_log_message_of_the_reference_is_logged() {
+    let sources = sources();
+    let messages = column("log-messages.md", 2);
+    assert!(messages.len() > 20, "{messages:?}");
+    for message in messages {
+        assert!(sources.contains(&format!("\"{message}\"")), "{message}");
+    }
+}
+
+#[test]
+fn every_metric_of_the_reference_is_registered() {
+    let sources = sources();
+    let metrics = column("metrics.md", 1);
+    let names: Vec<_> = metrics
+        .iter()
+        .map(|metric| metric.split('{').next().unwrap())
+        .filter(|name| name.starts_with("keeper_"))
+        .collect();
+    assert!(names.len() > 15, "{names:?}");
+    for name in names {
+        assert!(sources.contains(&format!("\"{name}\"")), "{name}");
+    }
+}
+
+#[test]
+fn links_between_pages_lead_somewhere() {
+    let root = repository();
+    let mut pages = vec![root.join("README.md"), root.join("examples/README.md")];
+    for directory in ["docs", "docs/reference"] {
+        for entry in fs::read_dir(root.join(directory)).unwrap() {
+            pages.push(entry.unwrap().path());
+        }
+    }
+    for page in pages.iter().filter(|page| page.is_file()) {
+        let text = fs::read_to_string(page).unwrap();
+        for link in text.split("](").skip(1) {
+            let target = link.split([')', '#']).next().unwrap_or_default();
+            let relative = !target.is_empty() && !target.contains(':');
+            assert!(
+                !relative || page.parent().unwrap().join(target).exists(),
+                "{} links to {target}",
+                page.display()
+            );
+        }
+    }
+}
