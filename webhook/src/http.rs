@@ -13,9 +13,9 @@ use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
 use axum::http::{Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use keeper_telemetry::Readiness;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use crate::admission::Admission;
@@ -26,19 +26,18 @@ const MAX_BODY: usize = 8 * 1024 * 1024;
 const MAX_BODIES: usize = 4 * MAX_BODY;
 /// From the end of a request's head to the end of its body.
 const BODY_DEADLINE: Duration = Duration::from_secs(10);
-/// Unit in which bodies are accounted for.
-const KIB: usize = 1024;
+const TOO_LARGE: &str = "the body is larger than 8 MiB";
 
 struct Shared {
     admission: Admission,
     readiness: Readiness,
-    /// Permits of one KiB each.
+    /// One permit a byte.
     memory: Semaphore,
 }
 
 /// The routes.
 pub(crate) fn router(admission: Admission, readiness: Readiness) -> Router {
-    let memory = Semaphore::new(MAX_BODIES / KIB);
+    let memory = Semaphore::new(MAX_BODIES);
     Router::new()
         .route("/mutate", post(mutate))
         .route("/healthz", get(|| async { "ok\n" }))
@@ -89,35 +88,88 @@ async fn read_and_answer(
     }
     let announced = headers
         .get(CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse::<usize>().ok())
-        // A chunked body may turn out to be of any size.
-        .unwrap_or(MAX_BODY);
-    if announced > MAX_BODY {
-        return refuse(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "the body is larger than 8 MiB",
-        );
+        .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > MAX_BODY) {
+        return refuse(StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE);
     }
-    let permits = u32::try_from(announced.div_ceil(KIB)).unwrap_or(u32::MAX);
-    let read = async {
-        let memory = shared.memory.acquire_many(permits).await;
-        (memory, Limited::new(body, MAX_BODY).collect().await)
-    };
-    let Ok((_memory, body)) = timeout(BODY_DEADLINE, read).await else {
-        return refuse(
+    match timeout(BODY_DEADLINE, read(shared, body)).await {
+        // The memory counts as taken until the answer is made.
+        Ok(Ok((bytes, _memory))) => shared
+            .admission
+            .answer(&bytes)
+            .map_err(|error| (StatusCode::BAD_REQUEST, error.to_string())),
+        Ok(Err((status, problem))) => refuse(status, problem),
+        Err(_) => refuse(
             StatusCode::REQUEST_TIMEOUT,
             "the body did not arrive within 10 s",
-        );
-    };
-    match body {
-        Ok(body) => shared
-            .admission
-            .answer(&body.to_bytes())
-            .map_err(|error| (StatusCode::BAD_REQUEST, error.to_string())),
-        Err(error) if error.is::<LengthLimitError>() => refuse(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "the body is larger than 8 MiB",
         ),
-        Err(_) => refuse(StatusCode::BAD_REQUEST, "the body broke off"),
+    }
+}
+
+/// The whole body. Memory is taken as bytes arrive, so that who only announces holds nothing.
+async fn read(
+    shared: &Shared,
+    mut body: Body,
+) -> Result<(Vec<u8>, Option<SemaphorePermit<'_>>), (StatusCode, &'static str)> {
+    let mut bytes = Vec::new();
+    let mut memory: Option<SemaphorePermit<'_>> = None;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| (StatusCode::BAD_REQUEST, "the body broke off"))?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        if bytes.len() + data.len() > MAX_BODY {
+            return Err((StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE));
+        }
+        let more = u32::try_from(data.len())
+            .ok()
+            .and_then(|length| shared.memory.try_acquire_many(length).ok())
+            .ok_or((
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too many large bodies at once",
+            ))?;
+        match &mut memory {
+            Some(memory) => memory.merge(more),
+            None => memory = Some(more),
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok((bytes, memory))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+    use prometheus::Registry;
+
+    use super::*;
+    use crate::metrics::Metrics;
+
+    #[tokio::test]
+    async fn all_bodies_together_are_bounded_and_the_memory_comes_back() {
+        let metrics = Metrics::new(&Registry::new()).unwrap();
+        let shared = Shared {
+            admission: Admission::new(Box::new(|_, _| None), metrics),
+            readiness: Readiness::new(),
+            memory: Semaphore::new(1000),
+        };
+        let json =
+            HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+        let status = async |length: usize| {
+            let answer = read_and_answer(&shared, &json, Body::from(vec![b'x'; length])).await;
+            answer.unwrap_err().0
+        };
+        assert_eq!(status(1001).await, StatusCode::SERVICE_UNAVAILABLE);
+        for _ in 0..3 {
+            assert_eq!(
+                status(1000).await,
+                StatusCode::BAD_REQUEST,
+                "read, and not JSON"
+            );
+        }
+        let (_, held) = read(&shared, Body::from(vec![b'x'; 600])).await.unwrap();
+        assert_eq!(status(600).await, StatusCode::SERVICE_UNAVAILABLE);
+        drop(held);
+        assert_eq!(status(600).await, StatusCode::BAD_REQUEST);
     }
 }

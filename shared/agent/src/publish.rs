@@ -701,4 +701,59 @@ mod tests {
             assert!(reader.join().unwrap() > 0);
         });
     }
+
+    /// Set in a process that has a mount namespace of its own.
+    const OWN_MOUNTS: &str = "KEEPER_TEST_OWN_MOUNTS";
+
+    #[test]
+    fn a_full_volume_keeps_what_is_published_and_names_the_cure() {
+        if std::env::var_os(OWN_MOUNTS).is_some() {
+            return in_a_volume_of_64_kib();
+        }
+        let this = "publish::tests::a_full_volume_keeps_what_is_published_and_names_the_cure";
+        let output = std::process::Command::new("unshare")
+            .args(["--user", "--map-root-user", "--mount"])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", this])
+            .env(OWN_MOUNTS, "1")
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && text.contains("1 passed"),
+            "{output:?}"
+        );
+    }
+
+    fn in_a_volume_of_64_kib() {
+        let volume = tempfile::tempdir().unwrap();
+        let mounted = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"])
+            .arg(volume.path())
+            .status()
+            .unwrap();
+        assert!(mounted.success());
+        let publisher = open(volume.path(), &[]).unwrap();
+        let it = Fixture { volume, publisher };
+        it.publish(&[new("a", "small"), new("b", "1")], 1).unwrap();
+        let large = "x".repeat(100_000);
+        for round in 2..4 {
+            let error = it
+                .publish(&[new("a", &large), new("b", "2")], round)
+                .unwrap_err();
+            assert!(matches!(error, PublishError::NoSpace { .. }), "{error}");
+            assert!(error.to_string().contains("/keeper/secrets/a"), "{error}");
+            assert!(
+                error.to_string().contains("keeper.security/tmpfs-size"),
+                "{error}"
+            );
+            assert_eq!(
+                (it.read("a").as_deref(), it.read("b").as_deref()),
+                (Some("small"), Some("1"))
+            );
+            assert_eq!(it.generations(), 1, "the space is free again");
+        }
+        it.publish(&[new("a", "fits"), new("b", "2")], 4).unwrap();
+        assert_eq!(it.read("a").as_deref(), Some("fits"));
+    }
 }

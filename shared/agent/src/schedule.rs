@@ -391,4 +391,28 @@ mod tests {
             let _ = schedule.due(schedule.retry(now, 1, None, 5), now);
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_is_planned_is_allowed_later_and_within_reach(
+            now in -1_000_000_000_000_000..1_000_000_000_000_000_i64,
+            uid in "[0-9a-f-]{0,36}",
+            interval in 0..200_000_u64,
+            tries: u32,
+            published: bool,
+            random: u64,
+        ) {
+            let schedule = pod(&uid, interval);
+            let now = KeeperTime(now);
+            for planned in [
+                schedule.regular(now),
+                schedule.retry(now, tries, None, random),
+                schedule.catch_up(now, published, random),
+            ] {
+                assert!(schedule.allows(planned));
+                assert!(matches!(schedule.due(planned, now), Due::In(_)), "{planned:?}");
+                assert_eq!(schedule.due(planned, planned), Due::Now);
+            }
+        }
+    }
 }

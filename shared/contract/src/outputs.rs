@@ -6,11 +6,11 @@ use std::ops::Bound;
 
 use crate::agent_config::{Directory, Output};
 use crate::annotations::PREFIX;
+use crate::files::File;
 use crate::layout;
 use crate::path::CleanPath;
 use crate::pod::Pod;
 use crate::problem::{Findings, Reason, quoted};
-use crate::request::File;
 
 /// The directories and outputs of the agents' config; both empty if nothing is selected.
 pub(crate) fn place(

@@ -6,7 +6,7 @@ use std::fmt;
 use crate::annotations;
 
 /// More problems than this are counted, not listed: the text goes into an API answer.
-const LISTED: usize = 50;
+pub(crate) const LISTED: usize = 50;
 /// Longest piece of a user's value that a message repeats, in characters.
 const QUOTED: usize = 80;
 /// The API server cuts longer warnings.

@@ -5,17 +5,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use keeper_notation::RecordRef;
 use serde_json::Value;
 
-use crate::agent_config::{LogLevel, Selection};
+use crate::agent_config::LogLevel;
 use crate::annotations::{self, PREFIX, Scope, Status};
 use crate::duration::RefreshInterval;
-use crate::path::{CleanPath, default_path, slug};
-use crate::problem::{Findings, Problem, Reason, quoted};
+use crate::files::{self, File};
+use crate::problem::{Findings, LISTED, Problem, Reason, quoted};
 use crate::quantity::Quantity;
 use crate::scalars::{Boolean, DataKey, ObjectName, Port, SidecarMode};
-use crate::selection;
 
 /// Everything that annotations say. What did not parse is absent, and then a problem was recorded.
 #[derive(Debug)]
@@ -49,15 +47,6 @@ pub(crate) struct CaSource {
 pub(crate) enum CaKind {
     Secret,
     ConfigMap,
-}
-
-/// One file that is asked for.
-#[derive(Debug)]
-pub(crate) struct File {
-    /// Annotation without prefix.
-    pub(crate) annotation: String,
-    pub(crate) selection: Selection,
-    pub(crate) path: CleanPath,
 }
 
 /// The metrics port that is asked for.
@@ -137,7 +126,10 @@ pub(crate) fn check_defaults(defaults: &BTreeMap<String, String>) -> Vec<Problem
 /// Unknown annotations, and those that this version does not do.
 fn screen(values: &BTreeMap<&str, &str>, findings: &mut Findings) {
     for (name, value) in values {
+        // Looking for the nearest name costs something, and problems behind these are not listed.
+        let listed = findings.problems.len() < LISTED;
         match annotations::find(name) {
+            None if !listed => findings.problem(name, Reason::UnknownAnnotation, "unknown"),
             None => findings.problem(
                 name,
                 Reason::UnknownAnnotation,
@@ -175,7 +167,7 @@ impl<'a> Reader<'a> {
         Request {
             auth_secret: self.auth_secret(),
             ca: self.ca(),
-            files: self.files(),
+            files: files::read(&self.pod, self.findings),
             refresh_interval: self.refresh_interval(),
             init_only: self.flag("init-only"),
             fail_on_error: self.flag("fail-on-error"),
@@ -337,103 +329,5 @@ impl<'a> Reader<'a> {
             );
         }
         Some(size)
-    }
-
-    fn files(&mut self) -> Vec<File> {
-        let mut files = Vec::new();
-        let annotations: Vec<(&str, &str)> = self.pod.iter().map(|(n, v)| (*n, *v)).collect();
-        for (annotation, text) in annotations {
-            match annotation {
-                "secret" | "secrets" => {
-                    if selection::list(text).next().is_none() {
-                        self.findings.problem(
-                            annotation,
-                            Reason::BadSelection,
-                            selection::SelectionError::Empty,
-                        );
-                    }
-                    for value in selection::list(text) {
-                        files.extend(self.file(annotation, None, value));
-                    }
-                }
-                other => {
-                    let family =
-                        annotations::find(other).filter(|(a, _)| a.name == "secret-<name>");
-                    if let Some((_, Some(name))) = family {
-                        files.extend(self.file(annotation, Some(name), text));
-                    }
-                }
-            }
-        }
-        files
-    }
-
-    /// One file: `name` is what `secret-<name>` gives it.
-    fn file(&mut self, annotation: &str, name: Option<&str>, text: &str) -> Option<File> {
-        let bad_selection = |reader: &mut Self, error: &dyn fmt::Display| {
-            let message = format!("{}: {error}", quoted(text));
-            reader
-                .findings
-                .problem(annotation, Reason::BadSelection, message);
-        };
-        let (selection, path) = match (selection::parse(text), name) {
-            (Ok(selection::Value::Selection(selection, path)), _) => (selection, path),
-            (Ok(selection::Value::PathOnly(path)), Some(name)) => {
-                (Selection::Record(RecordRef::titled(name)), Some(path))
-            }
-            (Ok(selection::Value::PathOnly(_)), None) => {
-                bad_selection(self, &"a path without a selection: write <record>:/path");
-                return None;
-            }
-            (
-                Err(
-                    error @ (selection::SelectionError::Path(_)
-                    | selection::SelectionError::RelativePath(_)),
-                ),
-                _,
-            ) => {
-                self.findings.problem(annotation, Reason::BadPath, error);
-                return None;
-            }
-            (Err(error), _) => {
-                bad_selection(self, &error);
-                return None;
-            }
-        };
-        if selection::is_attachment(&selection) {
-            self.findings.problem(
-                annotation,
-                Reason::NotYet,
-                format_args!(
-                    "{}: this version does not do attachments yet: remove it",
-                    quoted(text)
-                ),
-            );
-        }
-        let path = match path {
-            Some(path) => path,
-            None => match default_path(&default_name(&selection, name)) {
-                Ok(path) => path,
-                Err(error) => {
-                    let message = format!("{}: {error}", quoted(text));
-                    self.findings.problem(annotation, Reason::BadPath, message);
-                    return None;
-                }
-            },
-        };
-        Some(File {
-            annotation: annotation.to_owned(),
-            selection,
-            path,
-        })
-    }
-}
-
-/// The file name of a selection without a path.
-fn default_name(selection: &Selection, name: Option<&str>) -> String {
-    match (selection, name) {
-        (Selection::Record(record), _) => format!("{}.json", slug(&record.title())),
-        (_, Some(name)) => name.to_owned(),
-        (other, None) => slug(&other.record().title()),
     }
 }

@@ -355,4 +355,32 @@ mod tests {
             assert!(error.contains(key), "{key}: {error}");
         }
     }
+
+    /// The file is YAML, where numbers and booleans don't need quotes, and nothing is `null`.
+    #[test]
+    fn the_settings_as_yaml() {
+        let yaml = "
+sidecarImage: keeper/injector-sidecar:0.1.0
+imagePullPolicy: IfNotPresent
+ownNamespace: keeper-security
+excludedNamespaces: []
+defaults:
+  ksm-config: keeper-auth
+  init-only: true
+  metrics-port: 0
+  refresh-interval: 10m
+resources: {cpuRequest: 5m, cpuLimit: 1, memoryRequest: 8Mi, memoryLimit: null}
+logFormat: json
+";
+        let got: Settings = serde_saphyr::from_str(yaml).unwrap();
+        assert_eq!(got.defaults["init-only"], "true");
+        assert_eq!(got.defaults["metrics-port"], "0");
+        assert_eq!(got.resources.cpu_limit, Some(Quantity::units(1)));
+        assert_eq!(got.resources.memory_limit, None);
+        let error = serde_saphyr::from_str::<Settings>(&yaml.replace("10m", "soon")).unwrap_err();
+        assert!(
+            error.to_string().contains("defaults.refresh-interval"),
+            "{error}"
+        );
+    }
 }

@@ -89,6 +89,8 @@ impl<W: Write + Send + 'static> LogLayer<W> {
         };
         let filter = Targets::new()
             .with_target("keeper_", ours)
+            // Reports as an error what it returns as one, so each failure would be there twice.
+            .with_target("kube_client", LevelFilter::OFF)
             .with_default(ours.min(LevelFilter::WARN));
         self.with_filter(filter)
     }
@@ -197,7 +199,11 @@ impl Visit for Fields {
         let mut text = value.to_string();
         let mut source = value.source();
         while let Some(cause) = source {
-            let _ = write!(text, ": {cause}");
+            let cause_text = cause.to_string();
+            // Some libraries repeat the cause in their own text.
+            if !text.contains(&cause_text) {
+                let _ = write!(text, ": {cause_text}");
+            }
             source = cause.source();
         }
         self.set(field, Value::from(text));
@@ -364,6 +370,28 @@ mod tests {
     }
 
     #[test]
+    fn an_error_is_told_with_its_causes_but_nothing_twice() {
+        #[derive(Debug)]
+        struct Chain(&'static str, Option<Box<Chain>>);
+        impl fmt::Display for Chain {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.0)
+            }
+        }
+        impl Error for Chain {
+            fn source(&self) -> Option<&(dyn Error + 'static)> {
+                self.1.as_deref().map(|cause| cause as _)
+            }
+        }
+        let cause = Chain("no route", Some(Box::new(Chain("device down", None))));
+        let middle = Chain("cannot connect: no route", Some(Box::new(cause)));
+        let error = Chain("cannot fetch", Some(Box::new(middle)));
+        let line = json_line(|| tracing::warn!(error = &error as &(dyn Error + 'static), "x"));
+        let expected = r#""error":"cannot fetch: cannot connect: no route: device down""#;
+        assert!(line.contains(expected), "{line}");
+    }
+
+    #[test]
     fn fields_of_spans_are_in_the_line_and_no_name_is_there_twice() {
         let line = json_line(|| {
             let outer = tracing::info_span!("outer", request = "r1", pod = "other");
@@ -384,6 +412,7 @@ mod tests {
         let log = || {
             tracing::info!(target: "hyper::proto", "noise");
             tracing::warn!(target: "hyper::proto", "theirs");
+            tracing::error!(target: "kube_client::client", "returned as well");
             tracing::debug!(target: "keeper_agent::fetch", "ours, small");
             tracing::info!(target: "keeper_agent::fetch", "ours");
         };

@@ -1,0 +1,94 @@
+//! The files that a pod asks for: what `secret`, `secrets` and `secret-<name>` select, and where each goes.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use keeper_notation::RecordRef;
+
+use crate::agent_config::Selection;
+use crate::annotations;
+use crate::path::{CleanPath, default_path, slug};
+use crate::problem::{Findings, Reason, quoted};
+use crate::selection::{self, SelectionError, Value};
+
+/// One file that is asked for.
+#[derive(Debug)]
+pub(crate) struct File {
+    /// Annotation without prefix.
+    pub(crate) annotation: String,
+    pub(crate) selection: Selection,
+    pub(crate) path: CleanPath,
+}
+
+/// What is wrong with one value.
+struct Wrong(Reason, String);
+
+/// Reads the files of a pod's annotations, in the order of their names.
+pub(crate) fn read(annotations: &BTreeMap<&str, &str>, findings: &mut Findings) -> Vec<File> {
+    let mut files = Vec::new();
+    for (annotation, text) in annotations {
+        let mut take = |name, value| match file(annotation, name, value) {
+            Ok(file) => files.push(file),
+            Err(Wrong(reason, message)) => findings.problem(annotation, reason, message),
+        };
+        match *annotation {
+            "secret" | "secrets" => {
+                let mut values = selection::list(text).peekable();
+                // An empty list is one empty selection, which says what is wrong.
+                if values.peek().is_none() {
+                    take(None, "");
+                }
+                values.for_each(|value| take(None, value));
+            }
+            other => match annotations::find(other) {
+                Some((family, Some(name))) if family.name == "secret-<name>" => {
+                    take(Some(name), text);
+                }
+                _ => {}
+            },
+        }
+    }
+    files
+}
+
+/// One file: `name` is what `secret-<name>` gives it.
+fn file(annotation: &str, name: Option<&str>, text: &str) -> Result<File, Wrong> {
+    let wrong = |reason, why: &dyn fmt::Display| Wrong(reason, format!("{}: {why}", quoted(text)));
+    let (selection, path) = match (selection::parse(text), name) {
+        (Ok(Value::Selection(selection, path)), _) => (selection, path),
+        (Ok(Value::PathOnly(path)), Some(name)) => {
+            (Selection::Record(RecordRef::titled(name)), Some(path))
+        }
+        (Ok(Value::PathOnly(_)), None) => {
+            let why = "a path without a selection: write <record>:/path";
+            return Err(wrong(Reason::BadSelection, &why));
+        }
+        (Err(error @ (SelectionError::Path(_) | SelectionError::RelativePath(_))), _) => {
+            return Err(Wrong(Reason::BadPath, error.to_string()));
+        }
+        (Err(error), _) => return Err(wrong(Reason::BadSelection, &error)),
+    };
+    if selection::is_attachment(&selection) {
+        let why = "this version does not do attachments yet: remove it";
+        return Err(wrong(Reason::NotYet, &why));
+    }
+    let path = match path {
+        Some(path) => path,
+        None => default_path(&default_name(&selection, name))
+            .map_err(|error| wrong(Reason::BadPath, &error))?,
+    };
+    Ok(File {
+        annotation: annotation.to_owned(),
+        selection,
+        path,
+    })
+}
+
+/// The file name of a selection without a path.
+fn default_name(selection: &Selection, name: Option<&str>) -> String {
+    match (selection, name) {
+        (Selection::Record(record), _) => format!("{}.json", slug(&record.title())),
+        (_, Some(name)) => name.to_owned(),
+        (other, None) => slug(&other.record().title()),
+    }
+}

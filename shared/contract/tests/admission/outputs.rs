@@ -1,0 +1,178 @@
+//! What is selected, and where it goes.
+
+use keeper_contract::{Format, Reason, Selection};
+use serde_json::json;
+
+use crate::{annotate, apply, config, decide, denied, injected, pod, reasons};
+
+#[test]
+fn selections_become_outputs() {
+    let pod = pod(&[
+        ("secret", r"Orders DB, Mail[password], a\,b"),
+        ("secrets", "Prod/Databases/mysql"),
+        ("secret-by-path", "/keeper/secrets/by/path.json"),
+        ("secret-login", "Orders DB[login]"),
+        ("secret-Record", "Shop"),
+        ("secret-url", "keeper://Shop/field/url[1]"),
+        ("secret-there", "Shop/type:/keeper/secrets/nested/type"),
+    ]);
+    let injection = injected(&pod);
+    assert_eq!(
+        (injection.outputs, injection.warnings.as_slice()),
+        (9, [].as_slice())
+    );
+    let config = config(&apply(&pod, &injection));
+    let outputs: Vec<_> = config
+        .outputs
+        .iter()
+        .map(|o| {
+            let kind = match &o.selection {
+                Selection::Record(record) => format!("record {record}"),
+                Selection::Field { record, field } => format!("field {record} {field}"),
+                Selection::Notation(notation) => notation.to_string(),
+            };
+            let annotation = o.annotation.trim_start_matches("keeper.security/");
+            assert_eq!(o.directory, 0);
+            (annotation, o.path.as_str(), kind, o.format)
+        })
+        .collect();
+    use Format::{Json, Raw};
+    let want = [
+        ("secret", "orders-db.json", "record Orders DB", Json),
+        ("secret", "mail", "field Mail password", Raw),
+        ("secret", "a,b.json", "record a,b", Json),
+        ("secret-Record", "shop.json", "record Shop", Json),
+        ("secret-by-path", "by/path.json", "record by-path", Json),
+        ("secret-login", "login", "field Orders DB login", Raw),
+        ("secret-there", "nested/type", "keeper://Shop/type", Raw),
+        ("secret-url", "url", "keeper://Shop/field/url[1]", Raw),
+        (
+            "secrets",
+            "prod-databases-mysql.json",
+            "record Prod/Databases/mysql",
+            Json,
+        ),
+    ]
+    .map(|(a, p, k, f)| (a, p, k.to_owned(), f));
+    assert_eq!(outputs, want);
+}
+
+#[test]
+fn outputs_that_cannot_be() {
+    for (annotations, want) in [
+        (vec![("secret", "")], vec![("secret", Reason::BadSelection)]),
+        (
+            vec![("secret", " , ")],
+            vec![("secret", Reason::BadSelection)],
+        ),
+        (
+            vec![("secret", "/keeper/secrets/x")],
+            vec![("secret", Reason::BadSelection)],
+        ),
+        (
+            vec![("secret", "a]"), ("secret-x", "R/field")],
+            vec![
+                ("secret", Reason::BadSelection),
+                ("secret-x", Reason::BadSelection),
+            ],
+        ),
+        (
+            vec![("secret-x", "R:/app/x.json")],
+            vec![("secret-x", Reason::NotYet)],
+        ),
+        (
+            vec![("secret-x", "R:/etc/x.json")],
+            vec![("secret-x", Reason::NotYet)],
+        ),
+        (
+            vec![("secret-x", "R:/proc/x")],
+            vec![("secret-x", Reason::BadPath)],
+        ),
+        (
+            vec![("secret-x", "R:/keeper/secrets/")],
+            vec![("secret-x", Reason::BadPath)],
+        ),
+        (
+            vec![("secret-x", "R:/keeper/secrets/..data/x")],
+            vec![("secret-x", Reason::BadPath)],
+        ),
+        (
+            vec![("secret-x", "R:/keeper/secrets/../x")],
+            vec![("secret-x", Reason::BadPath)],
+        ),
+        (vec![("secret", "..")], vec![("secret", Reason::BadPath)]),
+        (
+            vec![("secret-x", "R/file/tls.crt")],
+            vec![("secret-x", Reason::NotYet)],
+        ),
+        // Two for one path: by default, by hand, across annotations.
+        (
+            vec![("secret", "Orders[login], orders[password]")],
+            vec![("secret", Reason::PathTaken)],
+        ),
+        (
+            vec![("secret", "orders"), ("secrets", "orders")],
+            vec![("secrets", Reason::PathTaken)],
+        ),
+        (
+            vec![
+                ("secret-a", "x[y]:/keeper/secrets//b/"),
+                ("secret-b", "x[z]"),
+            ],
+            vec![("secret-b", Reason::PathTaken)],
+        ),
+        // One below the other.
+        (
+            vec![
+                ("secret-a", "x[y]"),
+                ("secret-b", "x:/keeper/secrets/a/b/c"),
+            ],
+            vec![("secret-b", Reason::PathTaken)],
+        ),
+    ] {
+        let denial = denied(&pod(&annotations));
+        let want: Vec<_> = want.into_iter().map(|(n, r)| (n.to_owned(), r)).collect();
+        assert_eq!(reasons(&denial), want, "{annotations:?}: {denial}");
+    }
+    let long = "x".repeat(300);
+    assert_eq!(
+        reasons(&denied(&pod(&[("secret", &long)]))),
+        [("secret".into(), Reason::BadPath)]
+    );
+    injected(&pod(&[("secret-x", &format!("{long}:/keeper/secrets/x"))]));
+}
+
+#[test]
+fn more_than_an_environment_carries_is_denied() {
+    let many = |n: usize| {
+        let list: Vec<String> = (0..n).map(|i| format!("record number {i}")).collect();
+        pod(&[("secrets", &list.join(","))])
+    };
+    injected(&many(500));
+    assert_eq!(
+        reasons(&denied(&many(2000))),
+        [("secrets".into(), Reason::TooLarge)]
+    );
+}
+
+#[test]
+fn a_hostile_pod_is_decided_on_in_good_time() {
+    let began = std::time::Instant::now();
+    let mut unknown = pod(&[]);
+    for i in 0..10_000 {
+        annotate(&mut unknown, &format!("x{i}"), json!("y"));
+    }
+    assert_eq!(denied(&unknown).problems.len(), 10_000);
+    let many: Vec<String> = (0..10_000).map(|i| format!("{i}")).collect();
+    denied(&pod(&[("secret", &many.join(","))]));
+    denied(&pod(&[("secret-x", &"/".repeat(200_000))]));
+    denied(&pod(&[("secret-x", &"[a]".repeat(60_000))]));
+    denied(&pod(&[("secret-x", &"a:/".repeat(60_000))]));
+    let mut mounts = pod(&[("secret", "a")]);
+    let list =
+        (0..5_000).map(|i| json!({"name": "v", "mountPath": format!("/keeper/secrets/{i}/x")}));
+    mounts["spec"]["containers"][0]["volumeMounts"] = list.collect();
+    drop(decide(&mounts));
+    // Seconds in a debug build on a busy machine; anything quadratic takes minutes.
+    assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
+}

@@ -1,0 +1,232 @@
+//! What holds for any pod: no panic, no change of what is the user's, and nothing happens twice.
+
+use keeper_contract::annotations::TABLE;
+use keeper_contract::{Cluster, Decision, SkipReason, admit};
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+
+use crate::{apply, settings_with};
+
+/// Any JSON, with the keys that admission looks at more often than others.
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        ".{0,12}".prop_map(Value::from),
+        prop::sample::select(vec![
+            "true",
+            "keeper-sidecar",
+            "KEEPER_AGENT_CONFIG",
+            "/keeper/secrets",
+            "windows"
+        ])
+        .prop_map(Value::from),
+    ];
+    let key = prop_oneof![
+        prop::sample::select(vec![
+            "name",
+            "env",
+            "value",
+            "volumeMounts",
+            "mountPath",
+            "ports",
+            "containerPort",
+            "resources",
+            "limits",
+            "requests",
+            "cpu",
+            "memory",
+            "securityContext",
+            "fsGroup",
+            "os",
+            "nodeSelector",
+        ])
+        .prop_map(str::to_owned),
+        ".{0,8}",
+    ];
+    leaf.prop_recursive(4, 48, 6, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+            prop::collection::vec((key.clone(), inner), 0..6)
+                .prop_map(|pairs| Value::Object(Map::from_iter(pairs))),
+        ]
+    })
+}
+
+/// Annotations of ours with any values, most of them nonsense.
+fn any_annotations() -> impl Strategy<Value = Map<String, Value>> {
+    let names: Vec<String> = TABLE
+        .iter()
+        .map(|a| a.name.replace("<name>", "x").replace("<NAME>", "X"))
+        .collect();
+    let name = prop_oneof![4 => prop::sample::select(names), 1 => ".{0,12}"];
+    let examples: Vec<&str> = TABLE.iter().map(|a| a.example).collect();
+    let value = prop_oneof![
+        prop::sample::select(examples).prop_map(Value::from),
+        r"[a-z:/\\\[\],. 0-9$ä-]{0,24}".prop_map(Value::from),
+        ".{0,24}".prop_map(Value::from),
+        any_json(),
+    ];
+    prop::collection::vec((name, value), 0..8).prop_map(|pairs| {
+        let pairs = pairs
+            .into_iter()
+            .map(|(name, value)| (format!("keeper.security/{name}"), value));
+        Map::from_iter(pairs)
+    })
+}
+
+/// Pods that are right, with things of their own near ours.
+fn good_pod() -> impl Strategy<Value = Value> {
+    let selection = prop::sample::select(vec![
+        ("secret", "Orders, Mail[password]"),
+        ("secrets", "Prod/db/type"),
+        ("secret-a", "Orders:/keeper/secrets/deep/er/x.json"),
+        ("secret-b", "R$x[login]"),
+        ("init-only", "true"),
+        ("fail-on-error", "false"),
+        ("ca-cert-configmap", "ca"),
+        ("metrics-port", "0"),
+        ("tmpfs-size", "8Mi"),
+        ("refresh-interval", "1s"),
+    ]);
+    let container = (
+        "[a-z]{1,8}",
+        prop::option::of(prop::collection::vec(
+            prop::sample::select(vec!["/data", "/keeper/secrets/mine", "/cache/"]),
+            0..3,
+        )),
+        any::<bool>(),
+    )
+        .prop_map(|(name, mounts, full)| {
+            let mut container = json!({"name": name, "image": "x", "unknown": [1, {"a": null}]});
+            if let Some(mounts) = mounts {
+                let mounts = mounts
+                    .into_iter()
+                    .map(|path| json!({"name": "data", "mountPath": path}));
+                container["volumeMounts"] = mounts.collect();
+            }
+            if full {
+                container["resources"] = json!({"limits": {"cpu": "1", "memory": "1Gi"}});
+            }
+            container
+        });
+    let volumes = prop::option::of(prop::sample::subsequence(
+        vec!["data", "keeper-secrets", "keeper-auth"],
+        0..3,
+    ));
+    (
+        prop::collection::vec(selection, 0..6),
+        prop::collection::vec(container.clone(), 1..4),
+        prop::option::of(prop::collection::vec(container, 0..3)),
+        volumes,
+        prop::sample::select(vec!["Always", "Never", "OnFailure"]),
+        prop::option::of(any::<bool>()),
+        prop::option::of(0i64..3000),
+    )
+        .prop_map(|(selections, containers, init, volumes, policy, labels, group)| {
+            let mut pod = crate::pod(&selections);
+            pod["spec"] = json!({"containers": containers, "restartPolicy": policy, "unknown": {"x": "y"}});
+            if let Some(init) = init {
+                pod["spec"]["initContainers"] = json!(init);
+            }
+            if let Some(volumes) = volumes {
+                pod["spec"]["volumes"] = volumes.into_iter().map(|name| json!({"name": name})).collect();
+            }
+            if labels.is_some() {
+                pod["metadata"]["labels"] = json!({"app": "x"});
+            }
+            if let Some(group) = group {
+                pod["spec"]["securityContext"] = json!({"fsGroup": group});
+            }
+            pod
+        })
+}
+
+/// The patched pod without what we added, told by what the original lacks.
+fn stripped(patched: &Value, original: &Value) -> Value {
+    match (patched, original) {
+        (Value::Object(patched), Value::Object(original)) => patched
+            .iter()
+            .filter_map(|(key, value)| Some((key.clone(), stripped(value, original.get(key)?))))
+            .collect(),
+        (Value::Array(patched), Value::Array(original)) => {
+            // Init containers go in front, everything else behind.
+            let more = patched.len() - original.len();
+            let front = patched
+                .first()
+                .is_some_and(|c| c["env"][0]["name"] == "KEEPER_AGENT_CONFIG");
+            let skip = if front { more } else { 0 };
+            let kept = patched.iter().skip(skip).zip(original);
+            kept.map(|(p, o)| stripped(p, o)).collect()
+        }
+        (other, _) => other.clone(),
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_pod_panics(mut pod in any_json(), spec in any_json(), annotations in any_annotations(), minor in 0u32..40) {
+        let settings = settings_with(json!({"ksm-config": "keeper-auth"}));
+        let cluster = Cluster { minor };
+        let _ = admit(&pod, "default", &settings, &cluster);
+        let mut annotations = annotations;
+        annotations.insert("keeper.security/inject".into(), json!("true"));
+        pod = json!({"metadata": {"annotations": annotations}, "spec": spec});
+        let _ = admit(&pod, "default", &settings, &cluster);
+        // Somewhat sounder each time, so that what lies deeper is reached.
+        pod["spec"] = json!({"containers": [{"x": spec}], "initContainers": [spec], "volumes": [spec]});
+        let _ = admit(&pod, "default", &settings, &cluster);
+        pod["spec"] = json!({"containers": [{"name": "a", "volumeMounts": [spec], "ports": [spec], "resources": spec}]});
+        if let Decision::Injected(injection) = admit(&pod, "default", &settings, &cluster) {
+            let patched = apply(&pod, &injection);
+            prop_assert_eq!(
+                admit(&patched, "default", &settings, &cluster),
+                Decision::Skipped(SkipReason::AlreadyInjected)
+            );
+        }
+    }
+
+    #[test]
+    fn any_annotations_are_decided_on(annotations in any_annotations()) {
+        let mut pod = crate::pod(&[]);
+        for (name, value) in annotations {
+            pod["metadata"]["annotations"][name] = value;
+        }
+        match crate::decide(&pod) {
+            Decision::Injected(injection) => {
+                prop_assert!(injection.warnings.iter().all(|w| w.chars().count() <= 256));
+                apply(&pod, &injection);
+            }
+            Decision::Denied(denial) => {
+                prop_assert!(!denial.problems.is_empty());
+                let text = denial.to_string();
+                prop_assert_eq!(text.lines().count(), denial.problems.len(), "{}", text);
+            }
+            Decision::Skipped(_) => {}
+        }
+    }
+
+    #[test]
+    fn a_good_pod_keeps_what_is_its_own(pod in good_pod()) {
+        // `metrics-port` and others may stand twice in the list; the map keeps one.
+        let injection = crate::injected(&pod);
+        let patched = apply(&pod, &injection);
+        prop_assert_eq!(&stripped(&patched, &pod), &pod);
+        prop_assert_eq!(crate::decide(&patched), Decision::Skipped(SkipReason::AlreadyInjected));
+        // The user's containers all have the secrets, if there are any.
+        let outputs = injection.outputs > 0;
+        for list in ["containers", "initContainers"] {
+            for container in patched["spec"][list].as_array().into_iter().flatten() {
+                if container["env"][0]["name"] == "KEEPER_AGENT_CONFIG" {
+                    continue;
+                }
+                let has = container["volumeMounts"].as_array().is_some_and(|mounts| {
+                    mounts.iter().any(|m| m["mountPath"] == "/keeper/secrets")
+                });
+                prop_assert_eq!(has, outputs);
+            }
+        }
+    }
+}
