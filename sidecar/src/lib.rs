@@ -71,12 +71,15 @@ fn work(
         ("namespace", pod.namespace.clone()),
     ];
     init_logging(config.log_format, config.log_level, &fields)?;
-    tokio::runtime::Builder::new_current_thread()
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         // Only name look-ups need a thread.
         .max_blocking_threads(1)
-        .build()?
-        .block_on(until_terminated(task, places, config, pod))
+        .build()?;
+    let ended = runtime.block_on(until_terminated(task, places, config, pod));
+    // A look-up that hangs must not hold back the end.
+    runtime.shutdown_background();
+    ended
 }
 
 /// Does the task until it is done or SIGTERM comes, at whatever moment.
