@@ -8,7 +8,7 @@ use serde_json::json;
 
 const BEFORE: &str = "canary-5f0c2a7e91b34d68-before";
 const AFTER: &str = "canary-5f0c2a7e91b34d68-after";
-/// In an annotation and in a log: to see that the hunt would have found one.
+/// In an annotation, an environment and a log: to see that the hunt would have found one.
 const DECOY: &str = "decoy-77b1e6d04c9f4a12";
 
 #[test]
@@ -36,6 +36,7 @@ fn no_value_of_the_vault_is_kept_or_shown_anywhere() {
     let script = format!("echo {DECOY}; exec sleep 3600");
     let mut native = pods::annotated("native", &annotations, &script);
     native["metadata"]["annotations"]["example.com/decoy"] = json!(DECOY);
+    native["spec"]["containers"][0]["env"] = json!([{"name": "DECOY", "value": DECOY}]);
     namespace.apply(&native);
     namespace.apply(&pods::once(pods::annotated(
         "once",
