@@ -19,7 +19,7 @@ pub enum Failure {
     #[error(transparent)]
     Source(#[from] SourceError),
     /// A call to Keeper.
-    #[error(transparent)]
+    #[error("{0}{cure}", cure = cure(.0))]
     Keeper(#[from] keeper_ksm::Error),
     /// A record of an output.
     #[error("{annotation}: {error}")]
@@ -40,6 +40,16 @@ pub enum Failure {
     /// Writing the files.
     #[error(transparent)]
     Publish(#[from] PublishError),
+}
+
+/// What helps against an error that the client can't know the cure of.
+fn cure(error: &keeper_ksm::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::TooLarge => {
+            ": give the agents more memory with keeper.security/sidecar-memory-limit"
+        }
+        ErrorKind::Unreachable | ErrorKind::Throttled | ErrorKind::Denied | ErrorKind::Config => "",
+    }
 }
 
 /// The reasons of failures, as metrics name them.

@@ -12,6 +12,7 @@ mod agent;
 mod dir;
 pub mod environment;
 mod failure;
+mod memory;
 mod metrics;
 mod process;
 mod publish;

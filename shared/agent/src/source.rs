@@ -7,6 +7,8 @@ use keeper_contract::{AgentConfig, Auth};
 use keeper_ksm::{Client, ClientOptions, ConfigError, DeviceConfig};
 use zeroize::Zeroizing;
 
+use crate::memory;
+
 /// Larger than any device config or bundle of certificates.
 const MAX_BYTES: u64 = 1024 * 1024;
 
@@ -115,6 +117,7 @@ impl Source {
             })?;
         let options = ClientOptions {
             extra_ca_pem: mounted.ca.clone(),
+            max_answer_bytes: memory::largest_answer(),
             ..ClientOptions::default()
         };
         let client = Client::new(device, options)?;
