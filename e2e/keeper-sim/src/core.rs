@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hyper::HeaderMap;
 use serde_json::Value;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::crypto::{self, CryptoError, Key};
@@ -27,6 +28,8 @@ use crate::{files, writes};
 pub(crate) struct Core {
     state: Mutex<State>,
     pub(crate) hostname: String,
+    /// Ends all connections that are open.
+    pub(crate) disconnect: Notify,
     started: Instant,
     state_dir: Option<StateDir>,
 }
@@ -57,6 +60,7 @@ impl Core {
         Self {
             state: Mutex::new(state),
             hostname,
+            disconnect: Notify::new(),
             started: Instant::now(),
             state_dir,
         }

@@ -108,8 +108,8 @@ pub enum FaultKind {
         #[serde(default)]
         declared: bool,
     },
-    /// The TLS certificate is one of an authority that nobody knows. Counts connections; `endpoint` and
-    /// `client` don't apply.
+    /// The TLS certificate is one of an authority that nobody knows. Ends the connections that are open, and
+    /// counts new ones; `endpoint` and `client` don't apply.
     UntrustedCertificate,
 }
 

@@ -71,7 +71,10 @@ pub(crate) async fn serve(listener: TcpListener, certificates: Certificates, cor
         };
         let core = core.clone();
         connections.spawn(async move {
-            connection(stream, tls, core).await;
+            tokio::select! {
+                () = connection(stream, tls, core.clone()) => {}
+                () = core.disconnect.notified() => {}
+            }
             drop(slot);
         });
     }

@@ -6,13 +6,14 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::http::uri;
 use rustls::ServerConfig;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::core::{Core, State};
-use crate::faults::{Fault, Faults};
+use crate::faults::{Fault, FaultKind, Faults};
 use crate::identity::{ClientState, Identity, IdentityError};
 use crate::log::{Calls, Log, LoggedRequest};
 use crate::pki::{Authority, PkiError, tls_from_pem};
@@ -367,7 +368,12 @@ impl SimHandle {
 
     /// Lets something go wrong.
     pub fn fault(&self, fault: Fault) {
+        let disconnect = fault.kind == FaultKind::UntrustedCertificate;
         self.0.lock().faults.add(fault);
+        if disconnect {
+            // What is connected already would never see the certificate.
+            self.0.disconnect.notify_waiters();
+        }
     }
 
     /// The faults that are set.
@@ -431,7 +437,10 @@ fn own_certificate(
     sans: &[String],
     address: SocketAddr,
 ) -> Result<Arc<ServerConfig>, PkiError> {
-    let host = hostname.rsplit_once(':').map_or(hostname, |(host, _)| host);
+    let authority = hostname.parse::<uri::Authority>();
+    let host = authority
+        .as_ref()
+        .map_or(hostname, |authority| authority.host());
     let mut names = BTreeSet::from(["localhost".to_owned(), "127.0.0.1".to_owned()]);
     names.insert(host.trim_matches(['[', ']']).to_owned());
     if !address.ip().is_unspecified() {

@@ -10,13 +10,15 @@ mod support;
 
 use std::time::{Duration, SystemTime};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use keeper_sim::state_dir::StateDir;
 use keeper_sim::throttle::Throttle;
 use keeper_sim::{Fault, FaultKind, Options, Outcome, Sim, Vault};
 use p256::SecretKey;
 use p256::elliptic_curve::Generate as _;
 use serde_json::{Value, json};
-use support::{Answer, Device, connect, decode, exchange, get, open, parse, seal};
+use support::{Answer, Device, connect, connect_as, decode, exchange, get, open, parse, seal};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -487,10 +489,130 @@ async fn a_fault_may_be_one_clients_own() {
 
 #[tokio::test]
 async fn an_untrusted_certificate_is_just_that() {
-    let (sim, _) = start().await;
+    let (sim, device) = start().await;
+    let mut kept = connect(sim.address(), sim.ca_pem()).await.unwrap();
+    assert_eq!(device.ask(&sim, "get_secret").await.0, 200);
     sim.fault(Fault::new(FaultKind::UntrustedCertificate).times(1));
+    let ended = timeout(DEADLINE, kept.read(&mut [0])).await.unwrap();
+    assert!(
+        matches!(ended, Ok(0) | Err(_)),
+        "a connection from before ends"
+    );
     assert!(connect(sim.address(), sim.ca_pem()).await.is_err());
     assert!(connect(sim.address(), sim.ca_pem()).await.is_ok());
+}
+
+#[tokio::test]
+async fn the_certificate_has_every_name_that_was_asked_for() {
+    for hostname in ["sim.example:8443", "sim.example"] {
+        let options = Options {
+            hostname: Some(hostname.to_owned()),
+            sans: vec!["other.example".to_owned(), "10.1.2.3".to_owned()],
+            ..Options::default()
+        };
+        let sim = start_with(options).await;
+        for name in [
+            "sim.example",
+            "other.example",
+            "10.1.2.3",
+            "localhost",
+            "127.0.0.1",
+        ] {
+            let connected = connect_as(sim.address(), sim.ca_pem(), name).await;
+            assert!(connected.is_ok(), "{hostname}: {name}");
+        }
+        let stranger = connect_as(sim.address(), sim.ca_pem(), "stranger.example").await;
+        assert!(stranger.is_err());
+    }
+    let options = Options {
+        hostname: Some("[::1]:8443".to_owned()),
+        ..Options::default()
+    };
+    let sim = start_with(options).await;
+    assert!(connect_as(sim.address(), sim.ca_pem(), "::1").await.is_ok());
+}
+
+#[tokio::test]
+async fn a_certificate_from_elsewhere_is_served() {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let ca = made.cert.pem();
+    let options = Options {
+        state_dir: Some(StateDir::open(directory.path(), Some(ca.clone())).unwrap()),
+        certificate: Some(keeper_sim::ForeignCertificate {
+            chain: ca.clone().into_bytes(),
+            key: made.signing_key.serialize_pem().into_bytes(),
+            ca: ca.clone(),
+        }),
+        ..Options::default()
+    };
+    let sim = start_with(options).await;
+    assert_eq!(sim.ca_pem(), ca);
+    assert_eq!(
+        std::fs::read_to_string(directory.path().join("ca.crt")).unwrap(),
+        ca
+    );
+    let device = Device::of(&sim.device_config().unwrap());
+    assert_eq!(device.ask(&sim, "get_secret").await.0, 200);
+}
+
+#[tokio::test]
+async fn bad_writes_are_refused_and_change_nothing() {
+    let (sim, device) = start().await;
+    let uid = sim.uid_of("only").unwrap();
+    let sealed = STANDARD.encode(seal(&[1; 32], b"{}"));
+    for (endpoint, more, part) in [
+        ("create_secret", json!({}), "recordUid is missing"),
+        ("create_secret", json!({ "recordUid": uid }), "no new UID"),
+        (
+            "create_secret",
+            json!({ "recordUid": "BBBBBBBBBBBBBBBBBBBBBB", "folderUid": "x" }),
+            "no such folder",
+        ),
+        (
+            "update_secret",
+            json!({ "recordUid": "x", "data": sealed }),
+            "no such record",
+        ),
+        (
+            "update_secret",
+            json!({ "recordUid": uid, "data": sealed, "revision": 1 }),
+            "can't be opened",
+        ),
+        (
+            "update_secret",
+            json!({ "recordUid": uid, "data": sealed, "revision": 9 }),
+            "another revision",
+        ),
+        (
+            "finalize_secret_update",
+            json!({ "recordUid": "x" }),
+            "no such record",
+        ),
+    ] {
+        let mut payload = device.payload();
+        payload
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        let request = device.request(&payload.to_string());
+        let answer = request.send(&sim, endpoint).await.unwrap();
+        let message = request.open(&answer)["message"].to_string();
+        assert!(
+            answer.status == 400 && message.contains(part),
+            "{endpoint} {more}: {message}"
+        );
+    }
+    let mut payload = device.payload();
+    payload["recordUids"] = json!(["x"]);
+    let request = device.request(&payload.to_string());
+    let answer = request.send(&sim, "delete_secret").await.unwrap();
+    assert_eq!(
+        request.open(&answer)["records"][0]["responseCode"],
+        "not_found"
+    );
+    let records = sim.records();
+    assert_eq!((records.len(), records[0].revision), (1, 1));
 }
 
 #[tokio::test]

@@ -100,7 +100,7 @@ enum What {
         #[arg(long)]
         declared: bool,
     },
-    /// Show new connections a certificate of an authority that nobody knows.
+    /// End all connections, and show new ones a certificate of an authority that nobody knows.
     UntrustedCertificate,
 }
 

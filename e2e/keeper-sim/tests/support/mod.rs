@@ -156,6 +156,15 @@ pub(crate) async fn get(sim: &Sim, url: &str, headers: &str) -> Answer {
 }
 
 pub(crate) async fn connect(address: SocketAddr, ca: &str) -> io::Result<TlsStream<TcpStream>> {
+    connect_as(address, ca, "localhost").await
+}
+
+/// Connects to `address`, which must have a certificate for `name`.
+pub(crate) async fn connect_as(
+    address: SocketAddr,
+    ca: &str,
+    name: &'static str,
+) -> io::Result<TlsStream<TcpStream>> {
     let mut roots = rustls::RootCertStore::empty();
     roots
         .add(CertificateDer::from_pem_slice(ca.as_bytes()).unwrap())
@@ -167,7 +176,7 @@ pub(crate) async fn connect(address: SocketAddr, ca: &str) -> io::Result<TlsStre
         .with_root_certificates(roots)
         .with_no_client_auth();
     let stream = TcpStream::connect(address).await?;
-    let name = ServerName::try_from("localhost").unwrap();
+    let name = ServerName::try_from(name).unwrap();
     TlsConnector::from(Arc::new(config))
         .connect(name, stream)
         .await
