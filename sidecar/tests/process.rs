@@ -382,6 +382,7 @@ async fn nobody_of_the_same_uid_can_look_into_it() {
         .unwrap();
     let fields: Vec<&str> = core.split_whitespace().collect();
     assert_eq!(fields[4..6], ["0", "0"]);
+    drop(sidecar);
     if rustix::process::getuid().is_root() {
         // An ordinary user's process, which would otherwise belong to that user.
         let volume = bench.path("volume");

@@ -95,6 +95,11 @@ impl Store {
         volume.make(STATE_SUB_PATH).map(|dir| Self { dir })
     }
 
+    /// The state's directory, if a process that fetches has made it.
+    pub(crate) fn existing(volume: &Dir) -> Option<Self> {
+        volume.open(STATE_SUB_PATH).ok().map(|dir| Self { dir })
+    }
+
     /// What is known; a pod's beginning if nothing is.
     ///
     /// A file that we can't have written is reported and dropped, but counts as one try: whatever happened,
