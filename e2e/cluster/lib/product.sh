@@ -21,8 +21,8 @@ install_keeper() {
   client kubectl apply --namespace="$namespace" --filename="$cluster_dir/manifests/keeper-sim.yaml" >/dev/null
   if [[ $known == yes ]]; then restart_deployment "$namespace" keeper-sim; fi
   client kubectl rollout status deployment/keeper-sim --namespace="$namespace" --timeout=60s >/dev/null
-  # The Service reaches a ready pod a moment later.
-  wait_until 30 "keeper-sim in $namespace to answer" env KEEPER_SIM_NAMESPACE="$namespace" "$cluster_dir/keeper-sim" clients
+  # The Service reaches a ready pod a moment later, and one that is gone a moment longer.
+  wait_until 30 "keeper-sim in $namespace to answer" env KEEPER_SIM_NAMESPACE="$namespace" timeout 2 "$cluster_dir/keeper-sim" clients
   auth_objects "$namespace" | client kubectl apply --namespace="$pods" --filename=- >/dev/null
 }
 

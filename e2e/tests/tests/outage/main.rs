@@ -1,5 +1,5 @@
 //! What the product promises when the webhook is not there, or is only just starting. These tests take it away from everybody,
-//! so they run one at a time, and after those of `promises`.
+//! so they run one at a time, and never beside those of `promises`.
 #![expect(
     clippy::expect_used,
     clippy::unwrap_used,
