@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::dir::Dir;
 use crate::failure::Failure;
+use crate::memory;
 use crate::metrics::Metrics;
 use crate::publish::{Content, Planned, PublishError, Published, Publisher};
 use crate::render::{RenderError, field_text, notation_text, record_json};
@@ -91,7 +92,7 @@ impl Agent {
             return Err(PublishError::BadPath { path }.into());
         }
         let agent = Self {
-            source: Source::new(&config),
+            source: Source::new(&config, memory::largest_answer(root.capacity())),
             selector: Selector::default(),
             config,
             publishers,

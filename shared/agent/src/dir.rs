@@ -47,6 +47,12 @@ impl Dir {
         Ok(Self { fd })
     }
 
+    /// Bytes that fit into its file system, if that can be told.
+    pub(crate) fn capacity(&self) -> Option<u64> {
+        let about = rustix::fs::fstatvfs(&self.fd).ok()?;
+        Some(about.f_blocks.saturating_mul(about.f_frsize))
+    }
+
     /// Opens the directory `name` in this one.
     pub(crate) fn open(&self, name: impl AsRef<OsStr>) -> Result<Self> {
         let fd = rustix::fs::openat(&self.fd, name.as_ref(), OPEN_DIR, Mode::empty())?;

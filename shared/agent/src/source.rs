@@ -7,8 +7,6 @@ use keeper_contract::{AgentConfig, Auth};
 use keeper_ksm::{Client, ClientOptions, ConfigError, DeviceConfig};
 use zeroize::Zeroizing;
 
-use crate::memory;
-
 /// Larger than any device config or bundle of certificates.
 const MAX_BYTES: u64 = 1024 * 1024;
 
@@ -43,6 +41,7 @@ pub enum SourceError {
 pub(crate) struct Source {
     auth: Auth,
     ca_cert_file: Option<String>,
+    max_answer_bytes: usize,
     current: Option<Current>,
 }
 
@@ -61,10 +60,11 @@ struct Mounted {
 }
 
 impl Source {
-    pub(crate) fn new(config: &AgentConfig) -> Self {
+    pub(crate) fn new(config: &AgentConfig, max_answer_bytes: usize) -> Self {
         Self {
             auth: config.auth.clone(),
             ca_cert_file: config.ca_cert_file.clone(),
+            max_answer_bytes,
             current: None,
         }
     }
@@ -117,7 +117,7 @@ impl Source {
             })?;
         let options = ClientOptions {
             extra_ca_pem: mounted.ca.clone(),
-            max_answer_bytes: memory::largest_answer(),
+            max_answer_bytes: self.max_answer_bytes,
             ..ClientOptions::default()
         };
         let client = Client::new(device, options)?;
