@@ -34,7 +34,8 @@ build_tool() {
   building=$(mktemp -d "$cache/.$tool.XXXXXX")
   (
     cd "$cluster_dir/tools/$tool"
-    mapfile -t imports < <(go list -tags tools -f '{{join .Imports "\n"}}' .)
+    # -e: what tools.go names are programs, which go list takes for a mistake.
+    mapfile -t imports < <(go list -e -tags tools -f '{{join .Imports "\n"}}' .)
     CGO_ENABLED=0 nice go build -trimpath -ldflags "$flags" -o "$building/" "${imports[@]}"
   )
   # Whole or not at all; where another checkout was faster, its result is as good.
