@@ -61,6 +61,8 @@ impl Bench {
                 "annotation": "keeper.security/secret",
             }],
             "refreshIntervalSeconds": 15,
+            "cacheSeconds": 86400,
+            "strictLookup": false,
             "failOnError": true,
             "fileMode": "0444",
             "logLevel": "info",

@@ -93,7 +93,7 @@ impl Agent {
         }
         let agent = Self {
             source: Source::new(&config, memory::largest_answer(root.capacity())),
-            selector: Selector::default(),
+            selector: Selector::new(config.strict_lookup),
             config,
             publishers,
             metrics,
@@ -115,7 +115,7 @@ impl Agent {
 
     /// Keeps to the records that an earlier process found.
     pub fn set_pins(&mut self, pins: Vec<Pin>) {
-        self.selector = Selector::new(pins);
+        self.selector.set_pins(pins);
     }
 
     /// Whether a file of each output is there, old or new.

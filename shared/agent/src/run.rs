@@ -18,8 +18,6 @@ use crate::schedule::{Due, Grid, KeeperTime, Schedule};
 use crate::state::{Fatal, State, Store, node_millis};
 use crate::text;
 
-/// How long last-good values count as good.
-const GOOD_FOR: Duration = Duration::from_secs(24 * 3600);
 /// When the files that a publication replaced are removed: a reader may be between looking up a path and
 /// opening it.
 const LEFTOVERS_AFTER: Duration = Duration::from_secs(5);
@@ -307,8 +305,9 @@ impl Runner {
                 .failures
                 .iter()
                 .any(|f| f.reason() == Reason::Denied);
+            let good_for = Duration::from_secs(self.agent.config().cache_seconds);
             self.metrics
-                .set_stale(denied || age.is_some_and(|age| age > GOOD_FOR));
+                .set_stale(denied || age.is_some_and(|age| age > good_for));
             let age = age.map_or_else(|| "unknown".to_owned(), text::duration);
             let reason = refresh.failures.first().map(|f| f.reason().label());
             tracing::warn!(age, reason, "using cached secrets");

@@ -12,9 +12,11 @@ use keeper_notation::RecordRef;
 use crate::state::Pin;
 
 /// The records of the outputs.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Selector {
     pins: Vec<Pin>,
+    /// Whether a title must be one record's, and not only in a notation.
+    strict: bool,
     /// A record was missing: the next call asks for everything.
     ask_for_all: bool,
 }
@@ -29,11 +31,17 @@ pub(crate) enum Miss {
 }
 
 impl Selector {
-    pub(crate) fn new(pins: Vec<Pin>) -> Self {
+    pub(crate) fn new(strict: bool) -> Self {
         Self {
-            pins,
+            pins: Vec::new(),
+            strict,
             ask_for_all: false,
         }
+    }
+
+    /// Keeps to the records that an earlier process found.
+    pub(crate) fn set_pins(&mut self, pins: Vec<Pin>) {
+        self.pins = pins;
     }
 
     /// What the selections mean so far.
@@ -77,7 +85,10 @@ impl Selector {
         folders: Option<&Folders>,
         is_everything: bool,
     ) -> Result<&'v Record, Miss> {
-        let (reference, exact) = (reference(&output.selection), is_exact(&output.selection));
+        let (reference, exact) = (
+            reference(&output.selection),
+            self.is_exact(&output.selection),
+        );
         let text = reference.to_string();
         let pin = self
             .pins
@@ -133,8 +144,13 @@ impl Selector {
         self.ask_for_all = false;
     }
 
+    /// Whether several records of one title are an error.
+    fn is_exact(&self, selection: &Selection) -> bool {
+        self.strict || matches!(selection, Selection::Notation(_))
+    }
+
     fn pin(&self, output: &Output) -> Option<&Pin> {
-        let exact = is_exact(&output.selection);
+        let exact = self.is_exact(&output.selection);
         let reference = reference(&output.selection).to_string();
         self.pins
             .iter()
@@ -170,9 +186,4 @@ fn reference(selection: &Selection) -> &RecordRef {
         Selection::Record(record) | Selection::Field { record, .. } => record,
         Selection::Notation(notation) => &notation.record,
     }
-}
-
-/// Whether several records of one title are an error.
-fn is_exact(selection: &Selection) -> bool {
-    matches!(selection, Selection::Notation(_))
 }

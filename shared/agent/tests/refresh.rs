@@ -318,6 +318,18 @@ async fn of_twins_the_first_by_uid_is_taken_but_a_notation_must_be_clear() {
 }
 
 #[tokio::test]
+async fn a_strict_lookup_wants_a_title_to_be_one_record_s() {
+    let mut bench = Bench::new(VAULT, &["Twin[password] -> t", "Orders DB[password] -> o"]).await;
+    bench.config.strict_lookup = true;
+    let failed = refresh(&mut bench.agent()).await;
+    assert!(
+        failures(&failed)[0].contains("several records fit `Twin`"),
+        "{failed:?}"
+    );
+    assert_eq!((failed.failures.len(), bench.read("t")), (1, None));
+}
+
+#[tokio::test]
 async fn folder_paths_cost_one_more_call_once() {
     let vault = "
 folders:

@@ -55,6 +55,33 @@ async fn the_first_try_is_at_once_and_the_refreshes_in_slots() {
 }
 
 #[tokio::test]
+async fn values_are_stale_once_they_are_older_than_the_cache_says() {
+    for (cache_seconds, stale) in [(0, 1.0), (3_600, 0.0)] {
+        let mut bench = Bench::new(VAULT, &OUTPUTS).await;
+        bench.config.cache_seconds = cache_seconds;
+        run_until(&bench, async {
+            until("first publication", || bench.read("p").is_some()).await;
+            bench.sim.fault(Fault::new(FaultKind::BadGateway));
+            let failures = "keeper_sidecar_refresh_failures_total{reason=\"unreachable\"}";
+            until("an outage", || bench.metric(failures) >= 1.0).await;
+            until("the verdict", || {
+                bench.metric("keeper_sidecar_stale") == stale
+            })
+            .await;
+            assert_eq!(bench.read("p").as_deref(), Some("first"));
+            bench.sim.clear_faults();
+            bench.sim.set("Orders", "password", "back").unwrap();
+            until("new value", || bench.read("p").as_deref() == Some("back")).await;
+            until("fresh again", || {
+                bench.metric("keeper_sidecar_stale") == 0.0
+            })
+            .await;
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
 async fn old_generations_are_removed_some_seconds_after_the_swap() {
     let bench = Bench::new(VAULT, &OUTPUTS).await;
     let generations = || {

@@ -21,6 +21,10 @@ pub struct AgentConfig {
     pub refresh_interval_seconds: u32,
     /// Whether the application may not start without its secrets.
     pub fail_on_error: bool,
+    /// Seconds that last-good values count as good when Keeper can't be reached.
+    pub cache_seconds: u64,
+    /// Whether several records of one title are an error.
+    pub strict_lookup: bool,
     /// Permission bits of published files, as `"0444"`.
     #[serde(with = "octal")]
     pub file_mode: u32,

@@ -37,6 +37,14 @@ pub enum DurationError {
     TooLong,
 }
 
+impl GoDuration {
+    /// Whole seconds, rounded up.
+    #[must_use]
+    pub fn seconds_up(self) -> u64 {
+        self.nanos.div_ceil(SECOND)
+    }
+}
+
 impl FromStr for GoDuration {
     type Err = DurationError;
 

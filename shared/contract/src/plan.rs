@@ -79,6 +79,8 @@ pub(crate) fn plan(
         refresh_interval,
         init_only: _,
         fail_on_error,
+        cache,
+        strict_lookup,
         sidecar_mode: _,
         tmpfs_size: _,
         metrics_port: _,
@@ -115,6 +117,8 @@ pub(crate) fn plan(
         outputs,
         refresh_interval_seconds: refresh_interval?.seconds(),
         fail_on_error,
+        cache_seconds: cache?.seconds_up(),
+        strict_lookup,
         // Under an fsGroup the app reads by group: our containers run with it, so what they write has it.
         file_mode: if fs_group.is_some() { 0o440 } else { 0o444 },
         metrics_port,

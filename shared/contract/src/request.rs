@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::agent_config::LogLevel;
 use crate::annotations::{self, PREFIX, Scope, Status};
-use crate::duration::RefreshInterval;
+use crate::duration::{GoDuration, RefreshInterval};
 use crate::files::{self, File};
 use crate::problem::{Findings, LISTED, Problem, Reason, quoted};
 use crate::quantity::Quantity;
@@ -24,6 +24,8 @@ pub(crate) struct Request {
     pub(crate) refresh_interval: Option<RefreshInterval>,
     pub(crate) init_only: bool,
     pub(crate) fail_on_error: bool,
+    pub(crate) cache: Option<GoDuration>,
+    pub(crate) strict_lookup: bool,
     pub(crate) sidecar_mode: Option<SidecarMode>,
     pub(crate) tmpfs_size: Option<Quantity>,
     pub(crate) metrics_port: MetricsPort,
@@ -171,6 +173,8 @@ impl<'a> Reader<'a> {
             refresh_interval: self.refresh_interval(),
             init_only: self.flag("init-only"),
             fail_on_error: self.flag("fail-on-error"),
+            cache: self.value("cache"),
+            strict_lookup: self.flag("strict-lookup"),
             sidecar_mode: self.value("sidecar-mode"),
             tmpfs_size: self.tmpfs_size(),
             metrics_port: MetricsPort {

@@ -57,6 +57,8 @@ impl Bench {
             outputs: outputs.iter().map(|text| output(text)).collect(),
             refresh_interval_seconds: 1,
             fail_on_error: true,
+            cache_seconds: 24 * 3600,
+            strict_lookup: false,
             file_mode: 0o444,
             metrics_port: None,
             log_level: LogLevel::Debug,

@@ -260,6 +260,25 @@ fn the_interval_is_whole_frames() {
 }
 
 #[test]
+fn last_good_values_are_good_for_a_day_or_as_long_as_said() {
+    for (annotations, seconds) in [
+        (vec![], 86_400),
+        (vec![("cache", "90m")], 5_400),
+        (vec![("cache", "1500ms")], 2),
+        (vec![("cache", "0")], 0),
+    ] {
+        let got = config(&patched(&pod(&annotations)));
+        assert_eq!(got.cache_seconds, seconds, "{annotations:?}");
+    }
+}
+
+#[test]
+fn a_title_may_have_to_be_unique() {
+    assert!(!config(&patched(&pod(&[]))).strict_lookup);
+    assert!(config(&patched(&pod(&[("strict-lookup", "True")]))).strict_lookup);
+}
+
+#[test]
 fn levels_and_defaults_of_the_chart() {
     let pod = pod(&[]);
     let settings = settings_with(json!({"log-level": "warn", "refresh-interval": "1h"}));
