@@ -5,12 +5,13 @@ mod last_words;
 
 use std::ffi::OsString;
 use std::io::Write as _;
+use std::mem;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::process::ExitCode;
 
 use keeper_agent::schedule::Grid;
-use keeper_agent::{Agent, Exit, Metrics, Pod, Runner, environment, wait};
-use keeper_contract::AgentConfig;
+use keeper_agent::{Agent, Exit, Metrics, Pod, Runner, Standing, environment, wait};
+use keeper_contract::{AgentConfig, OnStale};
 use keeper_telemetry::{Readiness, build_info, init_logging, serve};
 use prometheus::Registry;
 use tokio::net::TcpListener;
@@ -94,13 +95,13 @@ async fn until_terminated(
     let registry = Registry::new();
     let metrics = Metrics::register(&registry)?;
     build_info(&registry, "sidecar")?;
-    let port = config.metrics_port;
+    let (port, on_stale) = (config.metrics_port, config.on_stale);
     let (agent, store) = Agent::open(config, &places.volume, metrics.clone())?;
     let mut runner = Runner::new(agent, store, &pod, Grid::STANDARD, metrics);
     let ended = tokio::select! {
         biased;
         _ = terminate.recv() => None,
-        ended = perform(task, &mut runner, registry, port) => Some(ended),
+        ended = perform(task, &mut runner, registry, port, on_stale) => Some(ended),
     };
     match ended {
         Some(ended) => ended?,
@@ -117,16 +118,29 @@ async fn perform(
     runner: &mut Runner,
     registry: Registry,
     port: Option<u16>,
+    on_stale: OnStale,
 ) -> Result<(), Exit> {
     if task == Task::FirstFetch {
         return keeper_init::first_fetch(runner).await;
     }
     let readiness = Readiness::new();
-    let published = readiness.latch("first publication");
     if let Some(port) = port {
-        tokio::spawn(serve_metrics(port, registry, readiness));
+        tokio::spawn(serve_metrics(port, registry, readiness.clone()));
     }
-    runner.run(move || drop(published)).await
+    let mut held = None;
+    runner
+        .run(move |standing| {
+            let pending = match (standing, on_stale) {
+                (Standing::Pending, _) => Some("first publication"),
+                (Standing::Stale, OnStale::Unready) => Some("fresh secrets"),
+                (Standing::Stale, OnStale::Serve) | (Standing::Good, _) => None,
+            };
+            drop(mem::replace(
+                &mut held,
+                pending.map(|pending| readiness.latch(pending)),
+            ));
+        })
+        .await
 }
 
 /// Health and metrics, for as long as the process lives. A port that is taken costs them, and nothing else.

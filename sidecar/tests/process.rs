@@ -28,6 +28,15 @@ struct Bench {
     config: Value,
 }
 
+/// A port that nobody listens on.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}
+
 /// A process of the pod, killed with the test.
 struct Process(Child);
 
@@ -62,6 +71,7 @@ impl Bench {
             }],
             "refreshIntervalSeconds": 15,
             "cacheSeconds": 86400,
+            "onStale": "serve",
             "strictLookup": false,
             "failOnError": true,
             "fileMode": "0444",
@@ -190,11 +200,7 @@ fn get(port: u16, path: &str) -> Option<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sidecar_publishes_refreshes_fails_and_ends() {
     let mut bench = Bench::new("Orders").await;
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let port = free_port();
     bench.config["metricsPort"] = json!(port);
     let mut sidecar = bench.run();
     assert!(bench.wait().success());
@@ -435,4 +441,30 @@ fn handles_sigterm(process: &Process) -> bool {
         .find_map(|line| line.strip_prefix("SigCgt:"))
         .unwrap();
     u64::from_str_radix(caught.trim(), 16).unwrap() & (1 << 14) != 0
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_may_not_be_stale_turns_unready_and_ready_again() {
+    let mut bench = Bench::new("Orders").await;
+    let port = free_port();
+    bench.config["metricsPort"] = json!(port);
+    bench.config["onStale"] = json!("unready");
+    let _sidecar = bench.run();
+    assert!(bench.wait().success());
+    let answers = |status: &str| {
+        let start = format!("HTTP/1.1 {status}");
+        get(port, "/readyz").filter(|answer| answer.starts_with(&start))
+    };
+    until("readiness", || answers("200").is_some()).await;
+    let client = bench.sim.clients()[0].name.clone();
+    bench.sim.set_revoked(&client, true).unwrap();
+    until("staleness", || answers("503").is_some()).await;
+    assert!(
+        answers("503")
+            .unwrap()
+            .ends_with("pending: fresh secrets\n")
+    );
+    assert!(bench.published().is_some());
+    bench.sim.set_revoked(&client, false).unwrap();
+    until("readiness again", || answers("200").is_some()).await;
 }

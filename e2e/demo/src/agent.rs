@@ -84,7 +84,7 @@ mod tests {
     }
 
     const CONFIG: &str = r#"{"auth": {"method": "secret", "secretName": "keeper-auth", "file": "/keeper/auth/config"},
-        "directories": [], "outputs": [], "refreshIntervalSeconds": 15, "failOnError": true, "cacheSeconds": 86400, "strictLookup": false, "fileMode": "0444",
+        "directories": [], "outputs": [], "refreshIntervalSeconds": 15, "failOnError": true, "cacheSeconds": 86400, "onStale": "serve", "strictLookup": false, "fileMode": "0444",
         "logLevel": "info", "logFormat": "json"}"#;
 
     #[test]

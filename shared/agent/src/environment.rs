@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     const CONFIG: &str = r#"{"auth": {"method": "secret", "secretName": "keeper-auth", "file": "/keeper/auth/config"},
-        "directories": [], "outputs": [], "refreshIntervalSeconds": 15, "failOnError": true, "cacheSeconds": 86400, "strictLookup": false,
+        "directories": [], "outputs": [], "refreshIntervalSeconds": 15, "failOnError": true, "cacheSeconds": 86400, "onStale": "serve", "strictLookup": false,
         "fileMode": "0444", "logLevel": "info", "logFormat": "json"}"#;
 
     fn environment(missing: &str, config: &str) -> Result<(AgentConfig, Pod), EnvironmentError> {

@@ -32,7 +32,7 @@ pub use metrics::Metrics;
 pub use process::harden;
 pub use publish::PublishError;
 pub use render::RenderError;
-pub use run::{Exit, Runner};
+pub use run::{Exit, Runner, Standing};
 pub use source::SourceError;
 pub use state::{Pin, Store};
 pub use wait::wait;

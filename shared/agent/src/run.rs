@@ -45,6 +45,17 @@ pub enum Exit {
     Terminated(String),
 }
 
+/// How a pod stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Not everything has been published yet.
+    Pending,
+    /// Everything is published and counts as good.
+    Good,
+    /// Everything is published, but for too long without a word of Keeper, or Keeper denies access.
+    Stale,
+}
+
 /// Refreshes one pod's secrets in its slots.
 pub struct Runner {
     agent: Agent,
@@ -56,6 +67,7 @@ pub struct Runner {
     metrics: Metrics,
     last_success: Option<SystemTime>,
     last_failure: String,
+    denied: bool,
     leftovers_at: Option<Instant>,
     config_changed: Arc<Notify>,
 }
@@ -72,6 +84,7 @@ impl Runner {
             schedule: Schedule::new(grid, interval, &pod.uid),
             last_success: store.last_success(),
             last_failure: "nothing has failed so far".to_owned(),
+            denied: false,
             leftovers_at: None,
             config_changed: Arc::new(Notify::new()),
             saved: state.clone(),
@@ -125,20 +138,17 @@ impl Runner {
         Ok(())
     }
 
-    /// Refreshes for ever. Calls `on_complete` once when everything is published.
+    /// Refreshes for ever. Tells `observe` how the pod stands, at first and after each refresh.
     ///
     /// # Errors
     /// Before the first publication, a failure that waiting can't cure.
-    pub async fn run(&mut self, on_complete: impl FnOnce()) -> Result<(), Exit> {
+    pub async fn run(&mut self, mut observe: impl FnMut(Standing)) -> Result<(), Exit> {
         let _watcher = self.watch_config();
-        let mut on_complete = Some(on_complete);
         let mut plan = self.first_call();
         loop {
-            if self.state.complete
-                && let Some(on_complete) = on_complete.take()
-            {
-                on_complete();
-            }
+            let standing = self.standing();
+            self.metrics.set_stale(standing == Standing::Stale);
+            observe(standing);
             self.wait_for(plan).await;
             plan = self.refresh().await?;
         }
@@ -154,6 +164,26 @@ impl Runner {
         } else {
             Err(Exit::Terminated(self.last_failure.clone()))
         }
+    }
+
+    fn standing(&self) -> Standing {
+        match (self.state.complete, self.is_stale()) {
+            (false, _) => Standing::Pending,
+            (true, false) => Standing::Good,
+            (true, true) => Standing::Stale,
+        }
+    }
+
+    /// Whether what is published no longer counts as good: the last call failed, and the last success is too long ago.
+    fn is_stale(&self) -> bool {
+        let good_for = Duration::from_secs(self.agent.config().cache_seconds);
+        let failing = self.state.tries > 0;
+        failing && (self.denied || self.age().is_some_and(|age| age > good_for))
+    }
+
+    /// Time since the last success, if there was one.
+    fn age(&self) -> Option<Duration> {
+        SystemTime::now().duration_since(self.last_success?).ok()
     }
 
     /// The slot of this process's first call; none: at once, or, for a pod that needs nothing any more, never.
@@ -278,7 +308,7 @@ impl Runner {
         }
         self.last_success = Some(now);
         self.metrics.succeeded(now);
-        self.metrics.set_stale(false);
+        self.denied = false;
         self.state.tries = 0;
         self.state.next_call = None;
         self.state.complete = true;
@@ -298,17 +328,13 @@ impl Runner {
         message.clone_into(&mut self.last_failure);
         if !first {
             self.state.tries = self.state.tries.saturating_add(1);
-            let age = self
-                .last_success
-                .and_then(|at| SystemTime::now().duration_since(at).ok());
-            let denied = refresh
+            self.denied = refresh
                 .failures
                 .iter()
                 .any(|f| f.reason() == Reason::Denied);
-            let good_for = Duration::from_secs(self.agent.config().cache_seconds);
-            self.metrics
-                .set_stale(denied || age.is_some_and(|age| age > good_for));
-            let age = age.map_or_else(|| "unknown".to_owned(), text::duration);
+            let age = self
+                .age()
+                .map_or_else(|| "unknown".to_owned(), text::duration);
             let reason = refresh.failures.first().map(|f| f.reason().label());
             tracing::warn!(age, reason, "using cached secrets");
         }

@@ -9,7 +9,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use keeper_agent::wait::WaitError;
-use keeper_agent::{Exit, wait};
+use keeper_agent::{Exit, Standing, wait};
 use keeper_sim::throttle::Throttle;
 use keeper_sim::{Edit, Fault, FaultKind};
 use support::{Bench, FAST, until};
@@ -22,7 +22,7 @@ const LONG: Duration = Duration::from_secs(15);
 async fn run_until(bench: &Bench, done: impl Future<Output = ()>) {
     let mut runner = bench.runner();
     tokio::select! {
-        ended = runner.run(|| {}) => panic!("ended: {ended:?}"),
+        ended = runner.run(|_| {}) => panic!("ended: {ended:?}"),
         () = done => {}
     }
     runner.terminated().unwrap();
@@ -152,7 +152,7 @@ async fn a_missing_record_ends_the_process_and_the_next_one_waits_for_its_slot()
             let state = bench.state();
             state["nextCall"].as_i64().unwrap() - state["clock"].as_i64().unwrap()
         };
-        let error = bench.runner().run(|| {}).await.unwrap_err();
+        let error = bench.runner().run(|_| {}).await.unwrap_err();
         let Exit::Permanent(message) = error else {
             panic!("{error}")
         };
@@ -180,7 +180,7 @@ async fn a_process_that_dies_in_its_first_call_leaves_a_try_behind() {
     bench.sim.fault(Fault::new(FaultKind::Hang).times(1));
     let mut runner = bench.runner();
     tokio::select! {
-        ended = runner.run(|| {}) => panic!("ended: {ended:?}"),
+        ended = runner.run(|_| {}) => panic!("ended: {ended:?}"),
         () = until("a call", || bench.calls() == 1) => {}
     }
     assert!(matches!(runner.terminated(), Err(Exit::Terminated(_))));
@@ -228,7 +228,11 @@ async fn what_init_published_the_sidecar_does_not_fetch_again_at_its_start() {
     bench.runner().first_fetch(LONG).await.unwrap();
     let mut completed = false;
     let mut runner = bench.runner();
-    let ended = tokio::time::timeout(FAST.frame * 4, runner.run(|| completed = true)).await;
+    let ended = tokio::time::timeout(
+        FAST.frame * 4,
+        runner.run(|standing| completed |= standing == Standing::Good),
+    )
+    .await;
     assert!(ended.is_err() && completed);
     assert_eq!(bench.calls(), 1);
     assert!(bench.metric("keeper_sidecar_last_success_timestamp_seconds") > 1e9);
@@ -289,7 +293,7 @@ async fn a_new_config_ends_a_long_wait() {
 async fn a_pod_without_outputs_calls_once() {
     let bench = Bench::new(VAULT, &[]).await;
     let mut runner = bench.runner();
-    let ended = tokio::time::timeout(Duration::from_millis(2_500), runner.run(|| {})).await;
+    let ended = tokio::time::timeout(Duration::from_millis(2_500), runner.run(|_| {})).await;
     assert!(ended.is_err());
     assert_eq!(bench.calls(), 1);
     assert_eq!(bench.metric("keeper_sidecar_refresh_interval_seconds"), 0.0);

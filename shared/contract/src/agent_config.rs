@@ -23,6 +23,8 @@ pub struct AgentConfig {
     pub fail_on_error: bool,
     /// Seconds that last-good values count as good when Keeper can't be reached.
     pub cache_seconds: u64,
+    /// What becomes of a pod whose values are no longer good.
+    pub on_stale: OnStale,
     /// Whether several records of one title are an error.
     pub strict_lookup: bool,
     /// Permission bits of published files, as `"0444"`.
@@ -106,6 +108,16 @@ pub enum Format {
     Json,
     /// One value as it is.
     Raw,
+}
+
+/// What becomes of a pod whose last-good values are no longer good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnStale {
+    /// It goes on with them.
+    Serve,
+    /// It turns not ready, and goes on with them.
+    Unready,
 }
 
 /// Severity of log lines.

@@ -275,7 +275,7 @@ pub const TABLE: &[Annotation] = {
         row(Behaviour, "cache", Duration, "6h",
             "How long last-good values count as good when Keeper can't be reached. Past it, and at once when Keeper denies access, `keeper_sidecar_stale` is 1; files stay in any case.").default("24h"),
         row(Behaviour, "on-stale", OneOf(&["serve", "unready"]), "unready",
-            "`unready`: a stale pod also turns not ready.").default("serve").not_yet(),
+            "`unready`: a pod whose values are stale (see `cache`) also turns not ready, by a readiness probe of the sidecar. Needs `metrics-port`.").default("serve"),
         row(Behaviour, "strict-lookup", Boolean, "true",
             "`true`: several records with one title are an error. Otherwise the first by UID is taken, with a warning in the log. In a notation they always are an error.").default("false"),
         row(Behaviour, "signal", Text, "SIGHUP",

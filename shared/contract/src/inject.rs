@@ -4,7 +4,7 @@ use json_patch::{AddOperation, Patch, PatchOperation};
 use serde_json::{Map, Value, json};
 
 use crate::admission::Shape;
-use crate::agent_config::Directory;
+use crate::agent_config::{Directory, OnStale};
 use crate::annotations::PREFIX;
 use crate::layout;
 use crate::plan::{Plan, USER};
@@ -174,6 +174,14 @@ fn sidecar(plan: &Plan, settings: &Settings, hook: bool) -> Value {
         set(
             "lifecycle",
             json!({ "postStart": { "exec": { "command": command } } }),
+        );
+    }
+    if let Some(port) = plan.config.metrics_port
+        && plan.config.on_stale == OnStale::Unready
+    {
+        set(
+            "readinessProbe",
+            json!({ "httpGet": { "path": "/readyz", "port": port }, "periodSeconds": 5, "timeoutSeconds": 2 }),
         );
     }
     if let Some(port) = plan.config.metrics_port

@@ -25,7 +25,7 @@ mod settings;
 
 pub use admission::{Cluster, Decision, Injection, Shape, SkipReason, admit};
 pub use agent_config::{
-    AgentConfig, Auth, Directory, Format, LogFormat, LogLevel, Output, Selection,
+    AgentConfig, Auth, Directory, Format, LogFormat, LogLevel, OnStale, Output, Selection,
 };
 pub use problem::{Denial, Problem, Reason};
 pub use settings::{PullPolicy, Resources, Settings, SettingsError};

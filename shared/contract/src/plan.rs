@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::admission::{Cluster, Shape};
-use crate::agent_config::{AgentConfig, Auth, LogLevel};
+use crate::agent_config::{AgentConfig, Auth, LogLevel, OnStale};
 use crate::annotations::PREFIX;
 use crate::layout;
 use crate::outputs;
@@ -72,6 +72,15 @@ pub(crate) fn plan(
         Some(Shape::InitOnly) => None,
         _ => metrics_port(&request, pod, findings),
     };
+    if request.on_stale == Some(OnStale::Unready) && metrics_port.is_none() {
+        findings.problem(
+            "on-stale",
+            Reason::Conflict,
+            format_args!(
+                "`unready` is told by the sidecar's health port, and this pod has none: set {PREFIX}metrics-port, and not {PREFIX}init-only, or leave it out"
+            ),
+        );
+    }
     let Request {
         auth_secret,
         ca,
@@ -80,6 +89,7 @@ pub(crate) fn plan(
         init_only: _,
         fail_on_error,
         cache,
+        on_stale,
         strict_lookup,
         sidecar_mode: _,
         tmpfs_size: _,
@@ -118,6 +128,7 @@ pub(crate) fn plan(
         refresh_interval_seconds: refresh_interval?.seconds(),
         fail_on_error,
         cache_seconds: cache?.seconds_up(),
+        on_stale: on_stale?,
         strict_lookup,
         // Under an fsGroup the app reads by group: our containers run with it, so what they write has it.
         file_mode: if fs_group.is_some() { 0o440 } else { 0o444 },

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use serde_json::Value;
 
-use crate::agent_config::LogLevel;
+use crate::agent_config::{LogLevel, OnStale};
 use crate::annotations::{self, PREFIX, Scope, Status};
 use crate::duration::{GoDuration, RefreshInterval};
 use crate::files::{self, File};
@@ -25,6 +25,7 @@ pub(crate) struct Request {
     pub(crate) init_only: bool,
     pub(crate) fail_on_error: bool,
     pub(crate) cache: Option<GoDuration>,
+    pub(crate) on_stale: Option<OnStale>,
     pub(crate) strict_lookup: bool,
     pub(crate) sidecar_mode: Option<SidecarMode>,
     pub(crate) tmpfs_size: Option<Quantity>,
@@ -174,6 +175,7 @@ impl<'a> Reader<'a> {
             init_only: self.flag("init-only"),
             fail_on_error: self.flag("fail-on-error"),
             cache: self.value("cache"),
+            on_stale: self.value("on-stale"),
             strict_lookup: self.flag("strict-lookup"),
             sidecar_mode: self.value("sidecar-mode"),
             tmpfs_size: self.tmpfs_size(),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::agent_config::LogLevel;
+use crate::agent_config::{LogLevel, OnStale};
 use crate::problem::quoted;
 
 /// A value that is none of its type; the text names the cure.
@@ -172,6 +172,35 @@ impl FromStr for SidecarMode {
 }
 
 impl fmt::Display for SidecarMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl OnStale {
+    const ALL: [Self; 2] = [Self::Serve, Self::Unready];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Serve => "serve",
+            Self::Unready => "unready",
+        }
+    }
+}
+
+impl FromStr for OnStale {
+    type Err = ScalarError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let text = text.trim();
+        Self::ALL
+            .into_iter()
+            .find(|choice| choice.as_str() == text)
+            .ok_or_else(|| ScalarError::Choice(quoted(text), "serve, unready"))
+    }
+}
+
+impl fmt::Display for OnStale {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }

@@ -14,3 +14,4 @@ mod missing;
 mod pods;
 mod refresh;
 mod smoke;
+mod stale;

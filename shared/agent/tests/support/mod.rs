@@ -8,7 +8,7 @@ use std::time::Duration;
 use keeper_agent::schedule::{Grid, KeeperClock};
 use keeper_agent::{Agent, Metrics, Pod, Refresh, Runner};
 use keeper_contract::{
-    AgentConfig, Auth, Directory, Format, LogFormat, LogLevel, Output, Selection,
+    AgentConfig, Auth, Directory, Format, LogFormat, LogLevel, OnStale, Output, Selection,
 };
 use keeper_sim::{Options, Sim, Vault};
 use prometheus::{Registry, TextEncoder};
@@ -58,6 +58,7 @@ impl Bench {
             refresh_interval_seconds: 1,
             fail_on_error: true,
             cache_seconds: 24 * 3600,
+            on_stale: OnStale::Serve,
             strict_lookup: false,
             file_mode: 0o444,
             metrics_port: None,

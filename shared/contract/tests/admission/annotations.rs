@@ -273,6 +273,32 @@ fn last_good_values_are_good_for_a_day_or_as_long_as_said() {
 }
 
 #[test]
+fn a_stale_pod_turns_unready_where_it_says_so() {
+    let sidecar = |annotations: &[(&str, &str)]| {
+        let patched = patched(&pod(annotations));
+        patched["spec"]["initContainers"][0].clone()
+    };
+    assert_eq!(sidecar(&[])["readinessProbe"], json!(null));
+    assert_eq!(
+        sidecar(&[("on-stale", "serve")])["readinessProbe"],
+        json!(null)
+    );
+    let unready = sidecar(&[("on-stale", "unready"), ("metrics-port", "9900")]);
+    assert_eq!(
+        unready["readinessProbe"]["httpGet"],
+        json!({"path": "/readyz", "port": 9900})
+    );
+    // Nothing could tell.
+    for without in [("metrics-port", "0"), ("init-only", "true")] {
+        assert_eq!(
+            reasons(&denied(&pod(&[("on-stale", "unready"), without]))),
+            [("on-stale".into(), Reason::Conflict)],
+            "{without:?}"
+        );
+    }
+}
+
+#[test]
 fn a_title_may_have_to_be_unique() {
     assert!(!config(&patched(&pod(&[]))).strict_lookup);
     assert!(config(&patched(&pod(&[("strict-lookup", "True")]))).strict_lookup);

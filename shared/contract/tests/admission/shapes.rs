@@ -79,7 +79,7 @@ fn the_native_shape() {
                 "directory": 0, "path": "orders.json", "selection": {"record": "Orders"}, "format": "json",
                 "annotation": "keeper.security/secret",
             }],
-            "refreshIntervalSeconds": 300, "failOnError": true, "cacheSeconds": 86400, "strictLookup": false, "fileMode": "0444", "metricsPort": 9790,
+            "refreshIntervalSeconds": 300, "failOnError": true, "cacheSeconds": 86400, "onStale": "serve", "strictLookup": false, "fileMode": "0444", "metricsPort": 9790,
             "logLevel": "info", "logFormat": "json",
         })
     );
