@@ -211,7 +211,7 @@ async fn a_sidecar_publishes_refreshes_fails_and_ends() {
     // The next process of this pod has nothing to wait for.
     let began = Instant::now();
     assert!(bench.wait().success());
-    assert!(began.elapsed() < keeper_agent::wait::LIMIT / 3);
+    assert!(began.elapsed() < Duration::from_secs(1));
 
     until("readiness", || {
         get(port, "/readyz").is_some_and(|answer| answer.starts_with("HTTP/1.1 200"))
@@ -313,8 +313,7 @@ async fn sigterm_ends_it_at_once_and_is_a_failure_before_the_first_publication()
         let began = Instant::now();
         sidecar.terminate();
         assert_eq!(sidecar.ended().await.code(), Some(143));
-        // Long before the call or the wait for a slot would have ended.
-        assert!(began.elapsed() < keeper_agent::wait::LIMIT / 3);
+        assert!(began.elapsed() < Duration::from_secs(2));
         assert!(
             bench
                 .last_words()
