@@ -111,12 +111,6 @@ impl Runner {
         self.state.is_released()
     }
 
-    /// Whether every output has been published.
-    #[must_use]
-    pub fn is_complete(&self) -> bool {
-        self.state.complete
-    }
-
     /// Fetches until everything is published, or the pod may start without it.
     ///
     /// # Errors
