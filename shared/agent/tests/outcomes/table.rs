@@ -17,7 +17,6 @@ pub(crate) enum Fault {
     Throttled,
     TooManyRequests,
     UnknownServerKey,
-    KnownServerKey,
     Revoked,
     BadConfig,
     MissingRecord,
@@ -154,9 +153,7 @@ impl Outcome {
     }
 }
 
-use Outcome::{
-    Ends, KeepsAll, KeepsAllStale, KeepsGeneration, KeepsThatOne, Unharmed, Waits,
-};
+use Outcome::{Ends, KeepsAll, KeepsAllStale, KeepsGeneration, KeepsThatOne, Unharmed, Waits};
 
 const fn row(
     fault: Fault,
@@ -180,7 +177,7 @@ const UNREACHABLE: Option<&str> = Some("unreachable");
 const THROTTLED: Option<&str> = Some("throttled");
 const CONFIG: Option<&str> = Some("config");
 
-pub(crate) const ROWS: [Row; 21] = [
+pub(crate) const ROWS: [Row; 20] = [
     row(
         Fault::ConnectionRefused,
         "connection refused",
@@ -262,18 +259,13 @@ pub(crate) const ROWS: [Row; 21] = [
         KeepsAll,
     ),
     row(
-        Fault::KnownServerKey,
-        "Keeper's server key rotated",
-        None,
-        &[],
-        Unharmed,
-        Unharmed,
-    ),
-    row(
         Fault::UnknownServerKey,
-        "a server key that this version does not know",
+        "Keeper asks for a server key that is not known here",
         CONFIG,
-        &["Keeper asks for server key 99 instead of", "update it, or add the key"],
+        &[
+            "Keeper asks for server key ",
+            "give it the key that is asked for",
+        ],
         Ends,
         KeepsAll,
     ),
@@ -326,14 +318,6 @@ pub(crate) const ROWS: [Row; 21] = [
         Unharmed,
     ),
     row(
-        Fault::FullVolume,
-        "the tmpfs is full",
-        Some("write"),
-        &["no space left for /keeper/secrets/payments", "keeper.security/tmpfs-size"],
-        Ends,
-        KeepsGeneration,
-    ),
-    row(
         Fault::ClockForward,
         "the node's clock jumps forward, or the node slept",
         None,
@@ -348,6 +332,17 @@ pub(crate) const ROWS: [Row; 21] = [
         &[],
         Unharmed,
         Unharmed,
+    ),
+    row(
+        Fault::FullVolume,
+        "the tmpfs is full",
+        Some("write"),
+        &[
+            "no space left for /keeper/secrets/payments",
+            "keeper.security/tmpfs-size",
+        ],
+        Ends,
+        KeepsGeneration,
     ),
 ];
 
