@@ -151,14 +151,20 @@ async fn through_a_life(fault: Fault) {
             Phase::FirstStart => {
                 world.edit();
                 world.strike().await;
-                start(&mut world, row, World::sidecar).await;
+                start(&mut world, row, phase, World::sidecar).await;
+            }
+            Phase::OpenStart => {
+                world.bench.config.fail_on_error = false;
+                world.edit();
+                world.strike().await;
+                start(&mut world, row, phase, World::sidecar).await;
             }
             Phase::SandboxEmpty => {
                 publish(&mut world).await;
                 world.edit();
                 world.strike().await;
                 world.empty_the_volume();
-                start(&mut world, row, World::init).await;
+                start(&mut world, row, phase, World::init).await;
             }
             Phase::Refresh => {
                 let mut sidecar = publish(&mut world).await;
@@ -186,8 +192,8 @@ async fn through_a_life(fault: Fault) {
 }
 
 /// Nothing is published, and the fault is there.
-async fn start(world: &mut World, row: &Row, process: fn(&mut World) -> Process) {
-    match row.outcome(Phase::FirstStart) {
+async fn start(world: &mut World, row: &Row, phase: Phase, process: fn(&mut World) -> Process) {
+    match row.outcome(phase) {
         Outcome::Waits => {
             let mut first = process(world);
             let reason = row.reason.unwrap();
@@ -228,6 +234,30 @@ async fn start(world: &mut World, row: &Row, process: fn(&mut World) -> Process)
             }
             let last = process(world);
             recover_at_start(world, last).await;
+        }
+        Outcome::StartsWithout | Outcome::StartsWithTheRest => {
+            let rest = row.outcome(phase) == Outcome::StartsWithTheRest;
+            let files = [rest.then(|| SECOND[0].to_owned()), None];
+            let mut first = process(world);
+            for tries in 1..=2 {
+                world
+                    .live_on(&mut first, "failure", LAST_RETRY, |world| {
+                        world.failures(row.reason.unwrap()) == tries
+                    })
+                    .await;
+                assert!(world.hook().is_ok(), "the application starts");
+                assert_eq!(world.files(), files);
+                check_failure(world, row);
+                check_retry(world, tries);
+                assert_eq!(world.bench.state()["complete"], false);
+            }
+            world.mend().await;
+            world
+                .live_on(&mut first, "new values", LAST_RETRY, |world| {
+                    world.files() == SECOND.map(|value| Some(value.to_owned()))
+                })
+                .await;
+            check_good(world);
         }
         Outcome::Unharmed => {
             let mut first = process(world);
@@ -442,7 +472,7 @@ fn check_failure(world: &World, row: &Row) {
     let failed = find("failed to fetch secrets").unwrap_or_else(|| panic!("{log:?}"));
     assert_eq!(failed["level"], "error");
     check_message(row, failed["error"].as_str().unwrap());
-    let published = world.files() != [None, None];
+    let published = world.bench.state()["complete"] == true;
     let cached = find("using cached secrets");
     assert_eq!(cached.is_some(), published, "{log:?}");
     if let Some(cached) = cached {

@@ -32,6 +32,7 @@ pub(crate) enum Fault {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
     FirstStart,
+    OpenStart,
     Refresh,
     Restart,
     SandboxKept,
@@ -43,6 +44,8 @@ pub(crate) enum Phase {
 pub(crate) enum Outcome {
     Waits,
     Ends,
+    StartsWithout,
+    StartsWithTheRest,
     KeepsAll,
     KeepsAllStale,
     KeepsThatOne,
@@ -69,14 +72,20 @@ impl Row {
     pub(crate) fn outcome(&self, phase: Phase) -> Outcome {
         match phase {
             Phase::FirstStart | Phase::SandboxEmpty => self.start,
+            Phase::OpenStart => match self.later {
+                Outcome::Unharmed => Outcome::Unharmed,
+                Outcome::KeepsThatOne => Outcome::StartsWithTheRest,
+                _ => Outcome::StartsWithout,
+            },
             Phase::Refresh | Phase::Restart | Phase::SandboxKept => self.later,
         }
     }
 }
 
 impl Phase {
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::FirstStart,
+        Self::OpenStart,
         Self::Refresh,
         Self::Restart,
         Self::SandboxKept,
@@ -86,6 +95,7 @@ impl Phase {
     fn name(self) -> &'static str {
         match self {
             Self::FirstStart => "first start",
+            Self::OpenStart => "first start, `fail-on-error: \"false\"`",
             Self::Refresh => "refresh",
             Self::Restart => "restart of the sidecar",
             Self::SandboxKept => "pod sandbox made anew",
@@ -95,9 +105,11 @@ impl Phase {
 }
 
 impl Outcome {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 9] = [
         Self::Waits,
         Self::Ends,
+        Self::StartsWithout,
+        Self::StartsWithTheRest,
         Self::KeepsAll,
         Self::KeepsAllStale,
         Self::KeepsThatOne,
@@ -109,6 +121,8 @@ impl Outcome {
         match self {
             Self::Waits => "waits",
             Self::Ends => "ends",
+            Self::StartsWithout => "starts without",
+            Self::StartsWithTheRest => "starts with the rest",
             Self::KeepsAll => "keeps all",
             Self::KeepsAllStale => "keeps all, stale at once",
             Self::KeepsThatOne => "keeps that one",
@@ -128,6 +142,13 @@ impl Outcome {
                 "The app does not start, because waiting would not help. Nothing is published, not even what was right. The container ends \
                  with a message that names the cause and the cure; the next one tries again in a slot of the schedule, so a \
                  mistake that was mended is seen at the next restart."
+            }
+            Self::StartsWithout => {
+                "The app starts at the first failure, without files. The agent goes on trying, as for *waits*; after the \
+                 fault the files come with the next try."
+            }
+            Self::StartsWithTheRest => {
+                "The app starts at the first failure, with the files that could be had. After the fault the missing one comes with the next try."
             }
             Self::KeepsAll => {
                 "Every file stays as it is. The agent tries again in a random frame among the next 1, 2, 4, … 64. Once the last \
@@ -372,7 +393,6 @@ pub(crate) fn markdown() -> String {
     for outcome in Outcome::ALL {
         let _ = writeln!(page, "- **{}**: {}", outcome.word(), outcome.meaning());
     }
-    page.push_str(REMARKS);
     page
 }
 
@@ -391,9 +411,4 @@ taken away. Each failure is logged as `failed to fetch secrets` with its cause, 
   on the tmpfs: the new process calls Keeper when the old one would have, and not at its start.
 - *pod sandbox made anew*: all containers start again, with the volume as it was. `keeper-init` ends at once, without a call.
 - *node rebooted*: the volume is empty, so this is a first start.
-";
-
-const REMARKS: &str = "
-With `fail-on-error: \"false\"` the app does not wait: at the first failure it starts with the files that there are, and the missing ones come
-as soon as they can be had.
 ";
