@@ -13,7 +13,8 @@ use keeper_agent::wait::WaitError;
 use keeper_agent::{Exit, Standing, wait};
 use keeper_sim::throttle::Throttle;
 use keeper_sim::{Edit, Fault, FaultKind};
-use support::{Bench, FAST, VirtualHost, until};
+use support::virtual_host::VirtualHost;
+use support::{Bench, FAST, until};
 
 const VAULT: &str = "records: [{title: Orders, password: first}]";
 const OUTPUTS: [&str; 1] = ["Orders[password] -> p"];

@@ -1,6 +1,6 @@
 //! A pod on this machine: a keeper-sim, a volume, mounted files, and the agent's config.
 
-mod virtual_host;
+pub(crate) mod virtual_host;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,8 +13,6 @@ use keeper_contract::{
 };
 use keeper_sim::{Options, Sim, Vault};
 use prometheus::{Registry, TextEncoder};
-
-pub(crate) use virtual_host::VirtualHost;
 
 /// Frames short enough for a test to see some.
 pub(crate) const FAST: Grid = Grid {
