@@ -9,7 +9,6 @@
 #![expect(dead_code, reason = "each test binary uses a part of the support")]
 
 mod door;
-mod node;
 #[path = "../support/mod.rs"]
 mod support;
 mod table;
@@ -20,7 +19,7 @@ use std::{env, fs, iter};
 
 use keeper_agent::Exit;
 use keeper_agent::wait::WaitError;
-use keeper_sim::{Edit, FaultKind};
+use keeper_sim::{Change, Edit, FaultKind};
 use table::{Fault, Outcome, Phase, Row};
 use world::{CACHE, FIRST, INTERVAL, Process, SECOND, World};
 
@@ -143,6 +142,29 @@ async fn what_keeper_denied_stays_stale_through_an_outage() {
     assert_eq!(world.count("keeper_sidecar_stale"), 0);
 }
 
+#[tokio::test]
+async fn a_new_process_keeps_to_the_records_of_the_old_one() {
+    let mut world = World::new(Fault::MissingRecord).await;
+    drop(publish(&mut world).await);
+    // Renamed; another one has its title now.
+    world.edit();
+    let sim = &world.bench.sim;
+    sim.set("Payments", "title", "Payments (old)").unwrap();
+    let add = Edit::Add {
+        title: "Payments".into(),
+        kind: None,
+        uid: None,
+        folder: None,
+        changes: vec![Change::text("password", "an-impostor")],
+    };
+    sim.edit(&add).unwrap();
+    let mut sidecar = world.sidecar();
+    arrive(&mut world, &mut sidecar).await;
+    let log = world.take_log();
+    let renamed = "a record was renamed, following it";
+    assert!(log.iter().any(|line| line["msg"] == renamed), "{log:?}");
+}
+
 async fn through_a_life(fault: Fault) {
     let row = table::row_of(fault);
     for phase in Phase::ALL {
@@ -209,6 +231,10 @@ async fn start(world: &mut World, row: &Row, phase: Phase, process: fn(&mut Worl
                 check_retry(world, tries);
             }
             assert_eq!(world.count("keeper_sidecar_refresh_errors_total"), 3);
+            assert_eq!(
+                world.count("keeper_sidecar_fetch_duration_seconds_count"),
+                3
+            );
             recover_at_start(world, first).await;
         }
         Outcome::Ends => {
@@ -227,7 +253,7 @@ async fn start(world: &mut World, row: &Row, phase: Phase, process: fn(&mut Worl
                 check_retry(world, tries);
                 if let Some(planned) = planned {
                     assert!(
-                        world.node.true_ms() >= planned - 1_000,
+                        world.node.right_ms() >= planned - 1_000,
                         "waits for its slot"
                     );
                 }
@@ -322,7 +348,7 @@ async fn refresh(world: &mut World, row: &Row, sidecar: &mut Process) {
         let success = world
             .bench
             .metric("keeper_sidecar_last_success_timestamp_seconds");
-        let age = f64::from(i32::try_from(world.node.true_ms() / 1_000 - 1_700_000_000).unwrap())
+        let age = f64::from(i32::try_from(world.node.right_ms() / 1_000 - 1_700_000_000).unwrap())
             - (success - 1_700_000_000.0);
         assert!(age >= CACHE.as_secs_f64(), "{age}");
     }
@@ -358,7 +384,7 @@ async fn restart(world: &mut World, row: &Row, mut sidecar: Process, before: Bef
         })
         .await;
     if !world.config_changes() {
-        assert!(world.node.true_ms() >= planned - 1_000, "in its slot");
+        assert!(world.node.right_ms() >= planned - 1_000, "in its slot");
     }
     assert_eq!(world.bench.state()["tries"], 2);
     check_kept(world, row);
@@ -523,5 +549,5 @@ fn check_regular(world: &World) {
 fn check_slot(world: &World) -> i64 {
     let next = next_call(world);
     assert!(next.rem_euclid(FRAME_MS) < WINDOW_MS, "{next}");
-    next - world.node.true_ms()
+    next - world.node.right_ms()
 }

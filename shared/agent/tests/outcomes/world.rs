@@ -18,8 +18,8 @@ use prometheus::Registry;
 use tracing_subscriber::layer::SubscriberExt as _;
 
 use crate::door::Door;
-use crate::node::FastNode;
 use crate::support::Bench;
+use crate::support::virtual_host::VirtualHost;
 use crate::table::Fault;
 
 /// UID of the record that most faults strike.
@@ -27,16 +27,16 @@ pub(crate) const PAYMENTS: &str = "PPPPPPPPPPPPPPPPPPPPPP";
 pub(crate) const FIRST: [&str; 2] = ["orders-first-value", "payments-first-value"];
 pub(crate) const SECOND: [&str; 2] = ["orders-second-value", "payments-second-value"];
 /// Times are short, so that a test sees many of them pass.
-pub(crate) const CACHE: Duration = Duration::from_secs(3600);
+pub(crate) const CACHE: Duration = Duration::from_secs(1800);
 pub(crate) const INTERVAL: Duration = Duration::from_secs(300);
 /// What `keeper-init` has.
 const FIRST_FETCH: Duration = Duration::from_secs(15 * 60);
 /// What a server that hangs is given; one that works has a busy machine.
-const CALL_DEADLINE: Duration = Duration::from_millis(600);
+const CALL_DEADLINE: Duration = Duration::from_secs(1);
 
 pub(crate) struct World {
     pub(crate) bench: Bench,
-    pub(crate) node: FastNode,
+    pub(crate) node: VirtualHost,
     fault: Fault,
     door: Option<Door>,
     config: String,
@@ -77,9 +77,10 @@ impl World {
         let layer = LogLayer::new(LogFormat::Json, &[], Shared(Arc::clone(&log)));
         let subscriber =
             tracing_subscriber::registry().with(layer.filtered(bench.config.log_level));
+        let node = VirtualHost::new(&bench.sim, 1);
         let world = Self {
             bench,
-            node: FastNode::new(),
+            node,
             fault,
             door,
             config,
@@ -105,7 +106,7 @@ impl World {
     }
 
     /// A process counts from zero.
-    fn runner(&mut self) -> Runner<FastNode> {
+    fn runner(&mut self) -> Runner<VirtualHost> {
         self.bench.registry = Registry::new();
         self.bench.metrics = Metrics::register(&self.bench.registry).unwrap();
         let (config, metrics) = (self.bench.config.clone(), self.bench.metrics.clone());
@@ -151,9 +152,7 @@ impl World {
                 self.fault,
                 self.logged()
             );
-            self.node.skip_the_sleep();
-            let skipped = self.node.skipped_ms();
-            self.bench.sim.set_clock_offset_ms(skipped);
+            self.node.end_sleep();
         }
     }
 
