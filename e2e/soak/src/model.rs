@@ -73,7 +73,7 @@ impl Model {
         edited
     }
 
-    /// The process began anew, or the node's clock or the node itself stood still or jumped: the next call may
+    /// The process began anew at `now`, or saw by then that a clock has jumped or the node slept: the next call may
     /// take another slot.
     pub fn disturbed(&mut self, now: Duration) {
         self.call_by = self.call_by.max(now + NEXT);

@@ -311,13 +311,13 @@ impl World {
             Action::Suspend(asleep) => {
                 self.now += asleep;
                 self.asleep += asleep;
-                self.model.disturbed(self.now);
+                self.model.disturbed(self.now + SEEN_AFTER);
             }
             Action::StepClock(_) if self.down => {}
             Action::StepClock(ahead) => {
                 self.stepped_at = self.now;
                 self.node_ahead_ms = ahead;
-                self.model.disturbed(self.now);
+                self.model.disturbed(self.now + SEEN_AFTER);
             }
         }
     }
