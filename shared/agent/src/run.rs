@@ -24,6 +24,8 @@ use crate::text;
 const LEFTOVERS_AFTER: Duration = Duration::from_secs(5);
 /// Longest sleep without a look at the clock, which may have been put forward or back.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+/// A clock that is behind the uptime by more than this was put back. Less than that is a clock being steered.
+const PUT_BACK: Duration = Duration::from_secs(1);
 /// Frames among which a call is made after the mounted config has changed: a fleet sees that together.
 const CONFIG_FRAMES_TRIES: u32 = 2;
 
@@ -217,7 +219,16 @@ impl<H: Host> Runner<H> {
             Plan::At(planned) => Some(planned),
         };
         let config_changed = Arc::clone(&self.config_changed);
+        let (began, began_uptime) = (self.now(), self.host.uptime());
         loop {
+            // Or a clock that is put back by an hour is an hour without a refresh. One that is put forward may be
+            // right: the node may have slept.
+            let elapsed = self.host.uptime().saturating_sub(began_uptime);
+            let step = began.plus(elapsed).since(self.now());
+            if step > PUT_BACK {
+                self.state.clock.put_back(step);
+                self.save();
+            }
             let mut sleep = match planned.map(|planned| self.schedule.due(planned, self.now())) {
                 Some(Due::Now) => return Waited::Due,
                 Some(Due::Missed) => {
@@ -330,6 +341,10 @@ impl<H: Host> Runner<H> {
 
     /// Logs a refresh that did not bring everything, and plans the next.
     fn failed(&mut self, refresh: &Refresh, message: &str, first: bool) -> KeeperTime {
+        if refresh.answered && !first {
+            // Keeper is there: what is missing in the vault must not put off the retries of the next outage.
+            self.state.tries = 0;
+        }
         if refresh.failures.is_empty() {
             tracing::info!("a record is gone from keeper's answer, asking for all records next");
             return self.schedule.retry(self.now(), 1, None, self.host.random());

@@ -68,6 +68,12 @@ impl KeeperClock {
         };
         self.offset_ms = Some(offset);
     }
+
+    /// The node's clock was put back by `step`: Keeper's was not.
+    pub fn put_back(&mut self, step: Duration) {
+        let offset = self.offset_ms.unwrap_or(0);
+        self.offset_ms = Some(offset.saturating_add(millis(step)));
+    }
 }
 
 /// The grid of frames. Tests use a finer one; a fleet must agree on one, so it is not a setting.
@@ -256,6 +262,20 @@ mod tests {
     use super::*;
 
     const FRAME: i64 = 15_000;
+
+    #[test]
+    fn keepers_time_goes_on_when_the_nodes_clock_is_put_back() {
+        let node = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+        for known in [None, Some(node(10_200))] {
+            let mut clock = KeeperClock::default();
+            if let Some(theirs) = known {
+                clock.observe(theirs, node(10_000), Duration::ZERO);
+            }
+            let before = clock.at(node(10_000));
+            clock.put_back(Duration::from_secs(3_600));
+            assert_eq!(clock.at(node(6_400)), before);
+        }
+    }
 
     fn pod(uid: &str, interval_secs: u64) -> Schedule {
         Schedule::new(Grid::STANDARD, Duration::from_secs(interval_secs), uid)

@@ -228,6 +228,31 @@ async fn what_init_published_the_sidecar_does_not_fetch_again_at_its_start() {
 }
 
 #[tokio::test]
+async fn what_the_vault_lacks_does_not_put_off_the_retries_of_an_outage() {
+    let bench = Bench::new(VAULT, &OUTPUTS).await;
+    run_until(&bench, async {
+        until("first publication", || bench.read("p").is_some()).await;
+        bench
+            .sim
+            .edit(&Edit::Remove {
+                record: "Orders".into(),
+            })
+            .unwrap();
+        until("four answers without the record", || {
+            bench.metric("keeper_sidecar_refresh_failures_total{reason=\"not_found\"}") >= 4.0
+        })
+        .await;
+        bench.sim.fault(Fault::new(FaultKind::BadGateway));
+        until("an outage", || {
+            bench.metric("keeper_sidecar_refresh_failures_total{reason=\"unreachable\"}") >= 1.0
+        })
+        .await;
+        until("its state", || bench.state()["tries"] == 2).await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_new_config_ends_a_long_wait() {
     let mut bench = Bench::new(VAULT, &OUTPUTS).await;
     bench.config.refresh_interval_seconds = 86_400;
