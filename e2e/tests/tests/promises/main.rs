@@ -7,6 +7,7 @@
 
 mod admission;
 mod canary;
+mod classic;
 mod examples;
 mod faults;
 mod first_line;
