@@ -10,8 +10,8 @@ const APP_THAT_ENDS: &str = "trap 'exit 0' TERM; while :; do sleep 0.2; done";
 #[test]
 fn the_sidecar_starts_without_a_second_fetch() {
     let namespace = Namespace::new("classic-start");
-    // An hour's regular slot is most likely not within this test, and its call, if it is, not the one at the start.
-    let annotations = [SECRET, CLASSIC, ("refresh-interval", "1h")];
+    // A day's regular slot is most likely not within this test, and its call, if it is, not the one at the start.
+    let annotations = [SECRET, CLASSIC, ("refresh-interval", "24h")];
     namespace.apply(&pods::annotated("pod", &annotations, APP_THAT_ENDS));
     namespace.wait_for("pod/pod", "condition=Ready", 60);
     let password = namespace.exec("pod", pods::APP, &["cat", "/keeper/secrets/password"]);

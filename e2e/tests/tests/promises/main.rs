@@ -6,6 +6,7 @@
 )]
 
 mod admission;
+mod asking;
 mod canary;
 mod classic;
 mod examples;
