@@ -381,10 +381,10 @@ impl<H: Host> Runner<H> {
         message.clone_into(&mut self.last_failure);
         if !first {
             self.state.tries = self.state.tries.saturating_add(1);
-            self.state.denied = refresh
-                .failures
-                .iter()
-                .any(|f| f.reason() == Reason::Denied);
+            let denies = |f: &Failure| f.reason() == Reason::Denied;
+            // An outage says nothing about access: what Keeper said last still stands.
+            self.state.denied =
+                refresh.failures.iter().any(denies) || self.state.denied && !refresh.answered;
             let age = self
                 .age()
                 .map_or_else(|| "unknown".to_owned(), text::duration);
