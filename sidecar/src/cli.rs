@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use keeper_contract::layout::{INIT_CONTAINER, VOLUME_DIR};
 
 /// What to do, and where.
@@ -22,6 +22,24 @@ pub(crate) enum Task {
     Run,
     /// Return when the first publication is complete.
     Wait,
+    /// Say how the pod stands.
+    Status(Output),
+    /// Ask the process that runs for a refresh.
+    Refresh {
+        /// Return when it is over.
+        wait: bool,
+        /// Seconds that each step may take.
+        timeout: u64,
+    },
+}
+
+/// Shape of what is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people.
+    Table,
+    /// For scripts.
+    Json,
 }
 
 /// Where things are.
@@ -51,6 +69,21 @@ enum SidecarCommand {
     Run,
     /// Return when the secrets are published, for the postStart hook
     Wait,
+    /// List the files, their records and ages, and the next call; no value
+    Status {
+        /// Shape of the list
+        #[arg(long, short, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+    /// Ask for a refresh in the next frame that Keeper's rate limit allows
+    Refresh {
+        /// Return when it is over, and say what came of it
+        #[arg(long)]
+        wait: bool,
+        /// Seconds to wait at most
+        #[arg(long, default_value_t = 60, requires = "wait", value_parser = clap::value_parser!(u64).range(1..=3600))]
+        timeout: u64,
+    },
 }
 
 /// Fetches secrets from Keeper into this pod once.
@@ -76,6 +109,8 @@ pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Invocation, clap::Error>
     let task = match command {
         SidecarCommand::Run => Task::Run,
         SidecarCommand::Wait => Task::Wait,
+        SidecarCommand::Status { output } => Task::Status(output),
+        SidecarCommand::Refresh { wait, timeout } => Task::Refresh { wait, timeout },
     };
     Ok(Invocation { task, places })
 }
@@ -96,6 +131,22 @@ mod tests {
         assert_eq!(task("/keeper-init"), Ok(Task::FirstFetch));
         assert_eq!(task("/keeper-sidecar run"), Ok(Task::Run));
         assert_eq!(task("keeper-sidecar wait"), Ok(Task::Wait));
+        assert_eq!(
+            task("keeper-sidecar status"),
+            Ok(Task::Status(Output::Table))
+        );
+        assert_eq!(
+            task("keeper-sidecar status -o json"),
+            Ok(Task::Status(Output::Json))
+        );
+        let refresh = |wait, timeout| Ok(Task::Refresh { wait, timeout });
+        assert_eq!(task("keeper-sidecar refresh"), refresh(false, 60));
+        assert_eq!(
+            task("keeper-sidecar refresh --wait --timeout 5"),
+            refresh(true, 5)
+        );
+        assert!(task("keeper-sidecar refresh --timeout 5").is_err());
+        assert!(task("keeper-sidecar refresh --wait --timeout 0").is_err());
         assert!(task("/keeper-sidecar").is_err());
         assert!(task("/keeper-sidecar refetch").is_err());
         assert!(task("/keeper-init run").is_err());

@@ -1,5 +1,6 @@
 //! The process in the pod: environment, signals, logs, metrics and exit codes around [`keeper_agent`].
 
+mod ask;
 mod cli;
 mod last_words;
 
@@ -8,6 +9,7 @@ use std::io::Write as _;
 use std::mem;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use keeper_agent::schedule::Grid;
 use keeper_agent::{Agent, Exit, Metrics, Node, Pod, Runner, Standing, environment, wait};
@@ -38,16 +40,35 @@ pub fn main(
         }
     };
     let places = invocation.places;
-    if invocation.task == Task::Wait {
-        return match wait(&places.volume, wait::LIMIT) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                let _ = writeln!(std::io::stderr(), "{error}");
-                ExitCode::FAILURE
-            }
-        };
+    let answered = match invocation.task {
+        Task::Wait => wait(&places.volume, wait::LIMIT)
+            .map(|()| true)
+            .map_err(Into::into),
+        Task::Status(output) => ask::status(output, &places.volume, variable),
+        Task::Refresh { wait, timeout } => {
+            let limit = wait.then(|| Duration::from_secs(timeout));
+            ask::refresh(limit, &places.volume)
+        }
+        Task::FirstFetch => return fetch(true, &places, variable),
+        Task::Run => return fetch(false, &places, variable),
+    };
+    match answered {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "{error}");
+            ExitCode::FAILURE
+        }
     }
-    match work(invocation.task, &places, variable) {
+}
+
+/// What a container is for.
+fn fetch(
+    once: bool,
+    places: &Places,
+    variable: impl Fn(&'static str) -> Option<String>,
+) -> ExitCode {
+    match work(once, places, variable) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             last_words::write(&places.termination_log, &error.to_string());
@@ -60,7 +81,7 @@ pub fn main(
 }
 
 fn work(
-    task: Task,
+    once: bool,
     places: &Places,
     variable: impl Fn(&'static str) -> Option<String>,
 ) -> Result<(), Error> {
@@ -77,7 +98,7 @@ fn work(
         // Only name look-ups need a thread.
         .max_blocking_threads(1)
         .build()?;
-    let ended = runtime.block_on(until_terminated(task, places, config, pod));
+    let ended = runtime.block_on(until_terminated(once, places, config, pod));
     // A look-up that hangs must not hold back the end.
     runtime.shutdown_background();
     ended
@@ -85,7 +106,7 @@ fn work(
 
 /// Does the task until it is done or SIGTERM comes, at whatever moment.
 async fn until_terminated(
-    task: Task,
+    once: bool,
     places: &Places,
     config: AgentConfig,
     pod: Pod,
@@ -101,7 +122,7 @@ async fn until_terminated(
     let ended = tokio::select! {
         biased;
         _ = terminate.recv() => None,
-        ended = perform(task, &mut runner, registry, port, on_stale) => Some(ended),
+        ended = perform(once, &mut runner, registry, port, on_stale) => Some(ended),
     };
     match ended {
         Some(ended) => ended?,
@@ -114,13 +135,13 @@ async fn until_terminated(
 }
 
 async fn perform(
-    task: Task,
+    once: bool,
     runner: &mut Runner,
     registry: Registry,
     port: Option<u16>,
     on_stale: OnStale,
 ) -> Result<(), Exit> {
-    if task == Task::FirstFetch {
+    if once {
         return keeper_init::first_fetch(runner).await;
     }
     let readiness = Readiness::new();

@@ -124,6 +124,20 @@ impl Bench {
         self.sidecar(&["wait"]).status().unwrap()
     }
 
+    /// What a person asks in the container.
+    fn ask(&self, arguments: &[&str]) -> std::process::Output {
+        let mut command = self.sidecar(arguments);
+        command
+            .env(CONFIG_ENV, self.config.to_string())
+            .env(POD_NAME_ENV, "shop-1")
+            .env(POD_NAMESPACE_ENV, "orders")
+            .env(POD_UID_ENV, "0b5a3c4e-7a31-4a1c-9d52-0a4d1f4f3b11");
+        let output = command.output().unwrap();
+        let all = [output.stdout.as_slice(), &output.stderr].concat();
+        assert!(!String::from_utf8(all).unwrap().contains("canary"));
+        output
+    }
+
     fn last_words(&self) -> String {
         fs::read_to_string(self.path("termination-log")).unwrap()
     }
@@ -467,4 +481,88 @@ async fn a_pod_that_may_not_be_stale_turns_unready_and_ready_again() {
     assert!(bench.published().is_some());
     bench.sim.set_revoked(&client, false).unwrap();
     until("readiness again", || answers("200").is_some()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn its_status_lists_the_files_and_a_refresh_can_be_asked_for() {
+    let mut bench = Bench::new("Orders").await;
+    bench.config["refreshIntervalSeconds"] = json!(3600);
+    let pending = bench.ask(&["status"]);
+    assert_eq!(pending.status.code(), Some(1));
+    assert!(pending.stdout.starts_with(b"not everything is published"));
+    let nobody = bench.ask(&["refresh"]);
+    assert_eq!(nobody.status.code(), Some(1));
+    assert!(nobody.stderr.starts_with(b"nothing has been fetched"));
+
+    let _sidecar = bench.run();
+    assert!(bench.wait().success());
+    let table = bench.ask(&["status"]);
+    assert_eq!(table.status.code(), Some(0));
+    let table = String::from_utf8(table.stdout).unwrap();
+    for part in [
+        "everything is published and good\n",
+        "\nlast success  ",
+        "\nnext call     in ",
+        "\nPATH ",
+        "\n/keeper/secrets/o.json  ",
+    ] {
+        assert!(table.contains(part), "{part:?} in {table}");
+    }
+
+    bench.sim.set("Orders", "password", "canary-2").unwrap();
+    let refreshed = bench.ask(&["refresh", "--wait"]);
+    let said = String::from_utf8(refreshed.stdout).unwrap();
+    assert_eq!(refreshed.status.code(), Some(0), "{said}");
+    assert!(said.starts_with("the refresh is due in "), "{said}");
+    assert!(said.ends_with("\ndone, files changed: 1\n"), "{said}");
+    assert!(bench.published().unwrap().contains("canary-2"));
+
+    let json = bench.ask(&["status", "--output=json"]);
+    let status: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(status["standing"], "good");
+    assert_eq!(status["outputs"][0]["path"], "/keeper/secrets/o.json");
+    assert_eq!(status["outputs"][0]["revision"], 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_ends_the_first_fetch_and_the_hook_at_once() {
+    let bench = Bench::new("Orders").await;
+    bench.sim.fault(Fault::new(FaultKind::Hang));
+    let mut init = bench.start(bench.command(&bench.path("keeper-init"), &[]), "init-log");
+    let mut hook = bench.start(bench.sidecar(&["wait"]), "wait-log");
+    until("a call", || bench.sim.calls().total() == 1).await;
+    let began = Instant::now();
+    init.terminate();
+    hook.terminate();
+    assert_eq!(init.ended().await.code(), Some(143));
+    assert_eq!(hook.ended().await.signal(), Some(15));
+    assert!(began.elapsed() < Duration::from_secs(2));
+}
+
+/// A process that is killed while it publishes leaves a generation that is half made.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_process_comes_back_to_its_files_without_a_call() {
+    let mut bench = Bench::new("Orders").await;
+    bench.config["refreshIntervalSeconds"] = json!(3600);
+    let mut killed = bench.run();
+    assert!(bench.wait().success());
+    killed.0.kill().unwrap();
+    killed.ended().await;
+    let dir = bench.path("volume/dirs/0");
+    fs::create_dir(dir.join("..1_0000000000000000")).unwrap();
+    fs::write(dir.join("..1_0000000000000000/o.json"), "{\"pass").unwrap();
+    std::os::unix::fs::symlink("..1_0000000000000000", dir.join("..data_tmp")).unwrap();
+    fs::write(bench.path("volume/state/state.json.tmp"), "{").unwrap();
+    assert!(bench.published().unwrap().contains("canary-5f1d"));
+
+    let _again = bench.run();
+    until("a clean directory", || {
+        let names = fs::read_dir(&dir).unwrap();
+        names.count() == 3 && !dir.join("..data_tmp").exists()
+    })
+    .await;
+    assert!(bench.wait().success());
+    assert!(bench.published().unwrap().contains("canary-5f1d"));
+    assert_eq!(bench.ask(&["status"]).status.code(), Some(0));
+    assert_eq!(bench.sim.calls().total(), 1);
 }

@@ -141,14 +141,14 @@ impl Namespace {
     /// What the pod's sidecar serves on `/metrics`.
     #[must_use]
     pub fn metrics(&self, pod: &str) -> String {
-        kubectl(&[
-            "get",
-            "--raw",
-            &format!(
-                "/api/v1/namespaces/{}/pods/{pod}:9790/proxy/metrics",
-                self.name
-            ),
-        ])
+        kubectl(&["get", "--raw", &self.metrics_path(pod)])
+    }
+
+    /// Where the API server passes that on.
+    #[must_use]
+    pub fn metrics_path(&self, pod: &str) -> String {
+        let namespace = &self.name;
+        format!("/api/v1/namespaces/{namespace}/pods/{pod}:9790/proxy/metrics")
     }
 
     /// What a command in a container prints.

@@ -78,7 +78,7 @@ impl Agent {
             source,
         };
         let root = Dir::open_root(volume).map_err(unusable)?;
-        let store = Store::open(&root).map_err(unusable)?;
+        let store = Store::open(volume).map_err(unusable)?;
         let publishers = config
             .directories
             .iter()

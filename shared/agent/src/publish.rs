@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use keeper_contract::Directory;
 use rustix::io::Errno;
 use zeroize::Zeroizing;
 
@@ -126,6 +127,24 @@ impl Publisher {
         }
         publisher.remove_leftovers()?;
         Ok(publisher)
+    }
+
+    /// The output directory at `sub_path` of `volume` as it is, to look at: nothing in it is made or removed.
+    pub(crate) fn existing(volume: &Dir, directory: &Directory) -> Option<Self> {
+        let mut parts = directory.sub_path.split('/');
+        let first = volume.open(parts.next()?).ok()?;
+        let dir = parts.try_fold(first, |dir, name| dir.open(name)).ok()?;
+        Some(Self {
+            dir,
+            mount_path: directory.mount_path.trim_end_matches('/').to_owned(),
+            mount_points: Vec::new(),
+        })
+    }
+
+    /// When the generation was written in which the file at `path` is published now.
+    pub(crate) fn published_at(&self, path: &str) -> Option<SystemTime> {
+        let file = self.current()?.open_file(path).ok()?;
+        file.metadata().ok()?.modified().ok()
     }
 
     /// Publishes `files`, which are all files of this directory, in one swap. `now` and `random` name the

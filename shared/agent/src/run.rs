@@ -3,11 +3,12 @@
 //! Before the first publication a failure that waiting can't cure ends the process, so that the kubelet shows
 //! its message. After it nothing does: what is published stays, and the next slot is tried.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use notify::{RecursiveMode, Watcher as _};
+use serde::Serialize;
 use tokio::sync::Notify;
 
 use crate::agent::{Agent, Refresh};
@@ -16,7 +17,7 @@ use crate::failure::{self, Failure, Reason};
 use crate::host::{Host, Node};
 use crate::metrics::Metrics;
 use crate::schedule::{Due, Grid, KeeperTime, Schedule};
-use crate::state::{Fatal, State, Store, node_millis};
+use crate::state::{Asked, Fatal, Outcome, REQUEST, State, Store, node_millis};
 use crate::text;
 
 /// When the files that a publication replaced are removed: a reader may be between looking up a path and
@@ -49,7 +50,8 @@ pub enum Exit {
 }
 
 /// How a pod stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Standing {
     /// Not everything has been published yet.
     Pending,
@@ -71,9 +73,13 @@ pub struct Runner<H = Node> {
     metrics: Metrics,
     last_success: Option<SystemTime>,
     last_failure: String,
+    /// Whether the next call was put off for Keeper's sake, and must not be made earlier.
+    backing_off: bool,
     /// When the replaced files go, by the host's uptime.
     leftovers_at: Option<Duration>,
     config_changed: Arc<Notify>,
+    /// Somebody asks for a refresh.
+    asked: Arc<Notify>,
 }
 
 impl<H: Host> Runner<H> {
@@ -96,8 +102,11 @@ impl<H: Host> Runner<H> {
             schedule: Schedule::new(grid, interval, &pod.uid),
             last_success: store.last_success(),
             last_failure: "nothing has failed so far".to_owned(),
+            // What an earlier process planned, it may have put off.
+            backing_off: state.next_call.is_some(),
             leftovers_at: None,
             config_changed: Arc::new(Notify::new()),
+            asked: Arc::new(Notify::new()),
             saved: state.clone(),
             state,
             store,
@@ -127,6 +136,7 @@ impl<H: Host> Runner<H> {
     /// # Errors
     /// A failure that waiting can't cure, or the end of `limit`.
     pub async fn first_fetch(&mut self, limit: Duration) -> Result<(), Exit> {
+        let _watcher = self.watch();
         let deadline = self.host.uptime().saturating_add(limit);
         let mut plan = self.first_call();
         while !self.is_released() {
@@ -144,7 +154,7 @@ impl<H: Host> Runner<H> {
     /// # Errors
     /// Before the first publication, a failure that waiting can't cure.
     pub async fn run(&mut self, mut observe: impl FnMut(Standing)) -> Result<(), Exit> {
-        let _watcher = self.watch_config();
+        let _watcher = self.watch();
         let mut plan = self.first_call();
         loop {
             let standing = self.standing();
@@ -168,18 +178,13 @@ impl<H: Host> Runner<H> {
     }
 
     fn standing(&self) -> Standing {
-        match (self.state.complete, self.is_stale()) {
+        let good_for = Duration::from_secs(self.agent.config().cache_seconds);
+        let is_stale = self.state.is_stale(self.age(), good_for);
+        match (self.state.complete, is_stale) {
             (false, _) => Standing::Pending,
             (true, false) => Standing::Good,
             (true, true) => Standing::Stale,
         }
-    }
-
-    /// Whether what is published no longer counts as good: the last call failed, and the last success is too long ago.
-    fn is_stale(&self) -> bool {
-        let good_for = Duration::from_secs(self.agent.config().cache_seconds);
-        let failing = self.state.tries > 0;
-        failing && (self.state.denied || self.age().is_some_and(|age| age > good_for))
     }
 
     /// Time since the last success, if there was one.
@@ -219,6 +224,7 @@ impl<H: Host> Runner<H> {
             Plan::At(planned) => Some(planned),
         };
         let config_changed = Arc::clone(&self.config_changed);
+        let asked = Arc::clone(&self.asked);
         let (began, began_uptime) = (self.now(), self.host.uptime());
         loop {
             // Or a clock that is put back by an hour is an hour without a refresh. One that is put forward may be
@@ -228,6 +234,9 @@ impl<H: Host> Runner<H> {
             if step > PUT_BACK {
                 self.state.clock.put_back(step);
                 self.save();
+            }
+            if self.store.is_requested() {
+                planned = Some(self.take_request(planned));
             }
             let mut sleep = match planned.map(|planned| self.schedule.due(planned, self.now())) {
                 Some(Due::Now) => return Waited::Due,
@@ -259,6 +268,7 @@ impl<H: Host> Runner<H> {
             }
             tokio::select! {
                 () = self.host.sleep(sleep) => {}
+                () = asked.notified() => {}
                 () = config_changed.notified() => {
                     if planned.is_some() && self.agent.config_has_changed() {
                         tracing::info!("the device config has changed, using it in one of the next frames");
@@ -268,6 +278,29 @@ impl<H: Host> Runner<H> {
                 }
             }
         }
+    }
+
+    /// The slot of the next call, where somebody asks for a refresh: in the next frame, but never before one that was
+    /// put off for Keeper's sake.
+    fn take_request(&mut self, planned: Option<KeeperTime>) -> KeeperTime {
+        let soon = self.schedule.retry(self.now(), 1, None, self.host.random());
+        let planned = match planned {
+            Some(planned) if self.backing_off => planned,
+            Some(planned) => planned.min(soon),
+            None => soon,
+        };
+        self.state.next_call = Some(planned);
+        self.state.asked = Some(Asked {
+            planned,
+            outcome: None,
+        });
+        // Whoever asks looks at the state once the request is gone.
+        self.save();
+        match self.store.take_request() {
+            Ok(()) => tracing::info!("a refresh was asked for, doing it in the next allowed frame"),
+            Err(error) => tracing::debug!(%error, "the request for a refresh cannot be removed"),
+        }
+        planned
     }
 
     /// One refresh and its consequences; when the next one is due.
@@ -288,6 +321,15 @@ impl<H: Host> Runner<H> {
             .refresh(&mut self.state.clock, may_be_partial, &self.host)
             .await;
         self.agent.pins().clone_into(&mut self.state.pins);
+        let message = failure::message(&refresh.failures);
+        if let Some(asked) = &mut self.state.asked
+            && asked.outcome.is_none()
+        {
+            asked.outcome = Some(Outcome {
+                changed: refresh.changed,
+                error: (!refresh.is_complete()).then(|| message.clone()),
+            });
+        }
         if refresh.changed > 0 {
             self.leftovers_at = Some(self.host.uptime().saturating_add(LEFTOVERS_AFTER));
         }
@@ -296,7 +338,6 @@ impl<H: Host> Runner<H> {
             self.succeeded(&refresh, took);
             return Ok(self.regular());
         }
-        let message = failure::message(&refresh.failures);
         let next = self.failed(&refresh, &message, first);
         self.state.next_call = Some(next);
         let permanent = refresh
@@ -329,6 +370,7 @@ impl<H: Host> Runner<H> {
         }
         self.last_success = Some(now);
         self.metrics.succeeded(now);
+        self.backing_off = false;
         self.state.denied = false;
         self.state.tries = 0;
         self.state.next_call = None;
@@ -341,6 +383,7 @@ impl<H: Host> Runner<H> {
 
     /// Logs a refresh that did not bring everything, and plans the next.
     fn failed(&mut self, refresh: &Refresh, message: &str, first: bool) -> KeeperTime {
+        self.backing_off = false;
         if refresh.answered && !first {
             // Keeper is there: what is missing in the vault must not put off the retries of the next outage.
             self.state.tries = 0;
@@ -369,6 +412,7 @@ impl<H: Host> Runner<H> {
             // Keeper is there: what is missing in the vault is no reason to refresh the rest less often.
             self.schedule.regular(self.now())
         } else {
+            self.backing_off = true;
             self.retry(refresh.failures.iter().find_map(Failure::retry_after))
         }
     }
@@ -397,23 +441,31 @@ impl<H: Host> Runner<H> {
         }
     }
 
-    /// Watches the directory of the mounted config: a watch on the file itself would end with its first
-    /// replacement. Without a watch a change is still seen at the next call.
-    fn watch_config(&self) -> Option<notify::RecommendedWatcher> {
-        let changed = Arc::clone(&self.config_changed);
-        let dir = self.agent.config_file().parent().unwrap_or(Path::new("/"));
+    /// Watches the directory of the mounted config, as a watch on the file itself would end with its first
+    /// replacement, and our own for requests. Without a watch both are still seen, later.
+    fn watch(&self) -> Option<notify::RecommendedWatcher> {
+        let (config_changed, asked) = (Arc::clone(&self.config_changed), Arc::clone(&self.asked));
+        let config = self.agent.config_file().parent().unwrap_or(Path::new("/"));
+        let state = self.store.path();
+        let (request, ours): (PathBuf, PathBuf) = (state.join(REQUEST), state.to_owned());
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             // Our own reading must not wake us.
-            if event.is_ok_and(|event| !event.kind.is_access()) {
-                changed.notify_one();
+            let Some(event) = event.ok().filter(|event| !event.kind.is_access()) else {
+                return;
+            };
+            if event.paths.contains(&request) {
+                asked.notify_one();
+            } else if !event.paths.iter().all(|path| path.starts_with(&ours)) {
+                config_changed.notify_one();
             }
         });
         let watched = watcher.and_then(|mut watcher| {
-            watcher.watch(dir, RecursiveMode::NonRecursive)?;
+            watcher.watch(config, RecursiveMode::NonRecursive)?;
+            watcher.watch(state, RecursiveMode::NonRecursive)?;
             Ok(watcher)
         });
         watched
-            .inspect_err(|error| tracing::debug!(%error, "the device config is not watched"))
+            .inspect_err(|error| tracing::debug!(%error, "config and requests are not watched"))
             .ok()
     }
 }

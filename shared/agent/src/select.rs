@@ -101,6 +101,7 @@ impl Selector {
                 exact,
                 uid: record.uid(),
                 title: record.title().to_owned(),
+                revision: record.revision(),
             });
             return Ok(record);
         };
@@ -114,6 +115,7 @@ impl Selector {
                 );
                 record.title().clone_into(&mut pin.title);
             }
+            pin.revision = record.revision();
             return Ok(record);
         }
         if let Some(reason) = vault.skipped_record(pin.uid) {
@@ -136,6 +138,7 @@ impl Selector {
         );
         pin.uid = found.uid();
         found.title().clone_into(&mut pin.title);
+        pin.revision = found.revision();
         Ok(found)
     }
 
@@ -149,7 +152,7 @@ impl Selector {
         self.strict || matches!(selection, Selection::Notation(_))
     }
 
-    fn pin(&self, output: &Output) -> Option<&Pin> {
+    pub(crate) fn pin(&self, output: &Output) -> Option<&Pin> {
         let exact = self.is_exact(&output.selection);
         let reference = reference(&output.selection).to_string();
         self.pins

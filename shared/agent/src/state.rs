@@ -5,7 +5,8 @@
 //! the next allowed call stand here before a call is made. The `postStart` hook reads it too.
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use keeper_contract::layout::STATE_SUB_PATH;
 use keeper_ksm::Uid;
@@ -19,6 +20,8 @@ const FILE: &str = "state.json";
 const SCRATCH: &str = "state.json.tmp";
 /// Its modification time is that of the last success: an unchanged refresh writes no byte.
 const LAST_SUCCESS: &str = "last-success";
+/// Whoever makes it asks for a refresh; the agent takes it away.
+pub(crate) const REQUEST: &str = "refresh-request";
 /// Far more than the pins of a config that fits into an environment variable.
 const MAX_BYTES: u64 = 4 * 1024 * 1024;
 const VERSION: u32 = 1;
@@ -43,6 +46,8 @@ pub struct State {
     pub failed_open: bool,
     /// The failure that ended the process.
     pub fatal: Option<Fatal>,
+    /// The last refresh that somebody asked for.
+    pub asked: Option<Asked>,
     /// Which record each selection means.
     pub pins: Vec<Pin>,
 }
@@ -55,6 +60,26 @@ pub struct Fatal {
     pub message: String,
     /// When, in milliseconds since the epoch on the node's clock.
     pub at_ms: u64,
+}
+
+/// A refresh that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Asked {
+    /// The slot that it got.
+    pub planned: KeeperTime,
+    /// What came of it, once it is over.
+    pub outcome: Option<Outcome>,
+}
+
+/// What came of a refresh.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Outcome {
+    /// Number of files that are new or have new content.
+    pub changed: usize,
+    /// What went wrong, if anything did.
+    pub error: Option<String>,
 }
 
 /// A selection keeps to the record that it first meant, as long as the pod lives.
@@ -70,6 +95,8 @@ pub struct Pin {
     pub uid: Uid,
     /// The title that this record had last.
     pub title: String,
+    /// Its revision in Keeper's last answer.
+    pub revision: u64,
 }
 
 impl State {
@@ -84,23 +111,68 @@ impl State {
     pub fn is_released(&self) -> bool {
         self.complete || self.failed_open
     }
+
+    /// Whether what was brought up to date `age` ago no longer counts as good: the last call failed, and that is
+    /// longer ago than `good_for`, or Keeper denies access.
+    #[must_use]
+    pub fn is_stale(&self, age: Option<Duration>, good_for: Duration) -> bool {
+        self.tries > 0 && (self.denied || age.is_some_and(|age| age > good_for))
+    }
 }
 
 /// The directory on the tmpfs that holds the state.
 #[derive(Debug)]
 pub struct Store {
     dir: Dir,
+    path: PathBuf,
 }
 
 impl Store {
     /// Opens the state's directory in a volume, and makes it if need be.
-    pub(crate) fn open(volume: &Dir) -> Result<Self, Errno> {
-        volume.make(STATE_SUB_PATH).map(|dir| Self { dir })
+    pub(crate) fn open(volume: &Path) -> Result<Self, Errno> {
+        let dir = Dir::open_root(volume)?.make(STATE_SUB_PATH)?;
+        let path = volume.join(STATE_SUB_PATH);
+        Ok(Self { dir, path })
     }
 
     /// The state's directory, if a process that fetches has made it.
-    pub(crate) fn existing(volume: &Dir) -> Option<Self> {
-        volume.open(STATE_SUB_PATH).ok().map(|dir| Self { dir })
+    ///
+    /// # Errors
+    /// A volume that isn't there.
+    pub(crate) fn existing(volume: &Path) -> Result<Option<Self>, Errno> {
+        let root = Dir::open_root(volume)?;
+        let path = volume.join(STATE_SUB_PATH);
+        let dir = root.open(STATE_SUB_PATH).ok();
+        Ok(dir.map(|dir| Self { dir, path }))
+    }
+
+    /// Where it is, for a watch.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Asks the process that refreshes for a refresh. Several requests that it hasn't taken yet are one.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(crate) fn request(&self) -> Result<(), Errno> {
+        match self.dir.create_file(REQUEST) {
+            Ok(_) | Err(Errno::EXIST) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether a request waits to be taken.
+    pub(crate) fn is_requested(&self) -> bool {
+        self.dir.holds(REQUEST)
+    }
+
+    /// Takes the request away.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(crate) fn take_request(&self) -> Result<(), Errno> {
+        self.dir.remove(REQUEST.as_ref())
     }
 
     /// What is known; a pod's beginning if nothing is.
@@ -214,7 +286,7 @@ mod tests {
 
     fn store() -> (tempfile::TempDir, Store) {
         let volume = tempfile::tempdir().unwrap();
-        let store = Store::open(&Dir::open_root(volume.path()).unwrap()).unwrap();
+        let store = Store::open(volume.path()).unwrap();
         (volume, store)
     }
 
@@ -223,7 +295,7 @@ mod tests {
         clock.observe(
             UNIX_EPOCH + std::time::Duration::from_millis(250),
             UNIX_EPOCH,
-            std::time::Duration::ZERO,
+            Duration::ZERO,
         );
         State {
             version: VERSION,
@@ -235,6 +307,7 @@ mod tests {
                 exact: false,
                 uid: "Qz3kT0bXv9mWc5rLr2Hn8A".parse().unwrap(),
                 title: "Orders".into(),
+                revision: 7,
             }],
             ..State::default()
         }
@@ -282,7 +355,7 @@ mod tests {
         let (volume, store) = store();
         assert_eq!(store.last_success(), None);
         for seconds in [1_000, 2_000] {
-            let at = UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+            let at = UNIX_EPOCH + Duration::from_secs(seconds);
             store.note_success(at).unwrap();
             assert_eq!(store.last_success(), Some(at));
         }

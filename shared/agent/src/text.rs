@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 /// `142ms`, `12s`, `5m`, `6h`: the largest whole unit, as users' alerts expect it.
-pub(crate) fn duration(duration: Duration) -> String {
+#[must_use]
+pub fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {
         0 => format!("{}ms", duration.as_millis()),

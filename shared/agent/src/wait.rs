@@ -6,7 +6,6 @@
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::dir::Dir;
 use crate::state::{State, Store, node_millis};
 
 /// Two frames of the schedule: the first try, and a second one in the next frame.
@@ -36,10 +35,10 @@ pub enum WaitError {
 pub fn wait(volume: &Path, limit: Duration) -> Result<(), WaitError> {
     let began = Instant::now();
     let began_ms = node_millis(SystemTime::now());
-    let root = Dir::open_root(volume)
-        .map_err(|error| WaitError::Volume(volume.display().to_string(), error))?;
     loop {
-        let state = Store::existing(&root).map_or_else(State::default, |store| store.load());
+        let store = Store::existing(volume)
+            .map_err(|error| WaitError::Volume(volume.display().to_string(), error))?;
+        let state = store.map_or_else(State::default, |store| store.load());
         if state.is_released() {
             return Ok(());
         }

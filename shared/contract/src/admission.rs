@@ -81,6 +81,9 @@ pub enum Shape {
     Native,
     /// A first fetch before one that restarts, for pods with `restartPolicy: Never`.
     InitAndNative,
+    /// A first fetch before, and one among the ordinary containers that goes on from what it left, for clusters
+    /// without native sidecars.
+    Classic,
     /// A first fetch alone.
     InitOnly,
 }
@@ -91,6 +94,7 @@ impl fmt::Display for Shape {
         f.write_str(match self {
             Self::Native => "native",
             Self::InitAndNative => "init_and_native",
+            Self::Classic => "classic",
             Self::InitOnly => "init_only",
         })
     }
@@ -168,10 +172,15 @@ fn again(pod: &Pod<'_>) -> Option<Decision> {
         .filter(|c| inject::is_ours(c))
         .collect();
     let first = ours.first()?;
-    let is = |base: &str| ours.iter().any(|c| plan::is_name(c.name(), base));
-    let shape = match (is(layout::INIT_CONTAINER), is(layout::SIDECAR_CONTAINER)) {
-        (true, true) => Shape::InitAndNative,
-        (true, false) => Shape::InitOnly,
+    let list_of = |base: &str| {
+        let found = ours.iter().find(|c| plan::is_name(c.name(), base))?;
+        Some(found.list)
+    };
+    let init = list_of(layout::INIT_CONTAINER).is_some();
+    let shape = match (init, list_of(layout::SIDECAR_CONTAINER)) {
+        (_, Some(pod::CONTAINERS)) => Shape::Classic,
+        (true, Some(_)) => Shape::InitAndNative,
+        (true, None) => Shape::InitOnly,
         (false, _) => Shape::Native,
     };
     let config = first

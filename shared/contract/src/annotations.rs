@@ -291,7 +291,7 @@ pub const TABLE: &[Annotation] = {
         row(Behaviour, "init-position", OneOf(&["first", "last"]), "last",
             "Place among the init containers.").default("first").not_yet(),
         row(Behaviour, "sidecar-mode", OneOf(&["auto", "native", "classic"]), "native",
-            "`native`: an init container with `restartPolicy: Always`, from Kubernetes 1.32 on. `auto` chooses. `classic` is refused in this version.").default("auto"),
+            "`native`: an init container with `restartPolicy: Always`, from Kubernetes 1.32 on. `classic`: an init container, and an ordinary one behind the pod's own; in a pod that runs to completion, like a Job's, only the first, with a warning. `auto`: native where it can be.").default("auto"),
         row(Behaviour, "output-mode", Mode, "0440",
             "Mode of the files. Without it: 0440 in a pod with an fsGroup, else 0444.").not_yet(),
         row(Behaviour, "run-as-same-user", OneOf(&["auto", "true", "false"]), "true",

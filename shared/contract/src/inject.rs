@@ -8,7 +8,7 @@ use crate::agent_config::{Directory, OnStale};
 use crate::annotations::PREFIX;
 use crate::layout;
 use crate::plan::{Plan, USER};
-use crate::pod::{Container, Pod};
+use crate::pod::{self, Container, Pod};
 use crate::request::CaKind;
 use crate::settings::Settings;
 
@@ -30,13 +30,20 @@ pub(crate) fn patch(plan: &Plan, pod: &Pod<'_>, settings: &Settings) -> Patch {
     } else {
         ops.add(["spec", "volumes"], Value::Array(volumes));
     }
-    let containers = containers(plan, settings);
+    let Containers { init, ordinary } = containers(plan, settings);
     if pod.has_init_containers {
-        for (index, container) in containers.into_iter().enumerate() {
-            ops.add(["spec", "initContainers", &index.to_string()], container);
+        for (index, container) in init.into_iter().enumerate() {
+            ops.add(
+                ["spec", pod::INIT_CONTAINERS, &index.to_string()],
+                container,
+            );
         }
     } else {
-        ops.add(["spec", "initContainers"], Value::Array(containers));
+        ops.add(["spec", pod::INIT_CONTAINERS], Value::Array(init));
+    }
+    // Behind the pod's own: the first container is the one that `kubectl logs` and `exec` take.
+    if let Some(container) = ordinary {
+        ops.add(["spec", pod::CONTAINERS, "-"], container);
     }
     ops.markers(pod);
     Patch(ops.0)
@@ -149,27 +156,40 @@ fn volumes(plan: &Plan) -> Vec<Value> {
     volumes
 }
 
-fn containers(plan: &Plan, settings: &Settings) -> Vec<Value> {
-    let init = || {
+/// What is added, by list.
+struct Containers {
+    init: Vec<Value>,
+    ordinary: Option<Value>,
+}
+
+fn containers(plan: &Plan, settings: &Settings) -> Containers {
+    let first_fetch = || {
         let mut init = base(plan, settings, &plan.names.init);
         init.insert("command".to_owned(), json!(["/keeper-init"]));
         Value::Object(init)
     };
-    match plan.shape {
-        Shape::InitOnly => vec![init()],
-        Shape::Native => vec![sidecar(plan, settings, true)],
-        Shape::InitAndNative => vec![init(), sidecar(plan, settings, false)],
-    }
+    let sidecar = || sidecar(plan, settings);
+    let (init, ordinary) = match plan.shape {
+        Shape::InitOnly => (vec![first_fetch()], None),
+        Shape::Native => (vec![sidecar()], None),
+        Shape::InitAndNative => (vec![first_fetch(), sidecar()], None),
+        Shape::Classic => (vec![first_fetch()], Some(sidecar())),
+    };
+    Containers { init, ordinary }
 }
 
-/// The refreshing container. The hook holds the pod's other containers back until the first publication.
-fn sidecar(plan: &Plan, settings: &Settings, hook: bool) -> Value {
+/// The refreshing container.
+fn sidecar(plan: &Plan, settings: &Settings) -> Value {
     let mut sidecar = base(plan, settings, &plan.names.sidecar);
     let mut set = |key: &str, value: Value| drop(sidecar.insert(key.to_owned(), value));
     set("command", json!(["/keeper-sidecar"]));
     set("args", json!(["run"]));
-    set("restartPolicy", json!("Always"));
-    if hook {
+    // An ordinary container restarts as its pod does.
+    if plan.shape != Shape::Classic {
+        set("restartPolicy", json!("Always"));
+    }
+    // Without a first fetch before it, a hook holds the pod's other containers back until the first publication.
+    if plan.shape == Shape::Native {
         let command = json!(["/keeper-sidecar", "wait"]);
         set(
             "lifecycle",

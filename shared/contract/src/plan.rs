@@ -167,35 +167,36 @@ fn shape(
     findings: &mut Findings,
 ) -> Option<Shape> {
     let native = cluster.minor >= NATIVE_SIDECARS;
-    match request.sidecar_mode? {
-        SidecarMode::Classic => findings.problem(
-            "sidecar-mode",
-            Reason::NotYet,
-            "this version does not do classic sidecars yet: use native or auto",
-        ),
+    let classic = match request.sidecar_mode? {
         _ if request.init_only => return Some(Shape::InitOnly),
-        SidecarMode::Auto if !native => findings.problem(
-            "sidecar-mode",
-            Reason::NotYet,
-            format_args!(
-                "Kubernetes 1.{} needs a classic sidecar, which this version does not do yet: set {PREFIX}init-only to \"true\", or use Kubernetes 1.{NATIVE_SIDECARS} or newer",
-                cluster.minor
-            ),
-        ),
-        SidecarMode::Native if !native => findings.problem(
-            "sidecar-mode",
-            Reason::Conflict,
-            format_args!(
-                "native sidecars need Kubernetes 1.{NATIVE_SIDECARS} or newer, this is 1.{}: set {PREFIX}init-only to \"true\"",
-                cluster.minor
-            ),
-        ),
-        SidecarMode::Auto | SidecarMode::Native if pod.never_restarts() => {
-            return Some(Shape::InitAndNative);
+        SidecarMode::Classic => true,
+        SidecarMode::Auto => !native,
+        SidecarMode::Native if native => false,
+        SidecarMode::Native => {
+            findings.problem(
+                "sidecar-mode",
+                Reason::Conflict,
+                format_args!(
+                    "native sidecars need Kubernetes 1.{NATIVE_SIDECARS} or newer, this is 1.{}: leave it out, or use classic",
+                    cluster.minor
+                ),
+            );
+            return None;
         }
-        SidecarMode::Auto | SidecarMode::Native => return Some(Shape::Native),
-    }
-    None
+    };
+    Some(match classic {
+        // An ordinary container that goes on for ever would keep the pod from completing.
+        true if pod.runs_to_completion() => {
+            findings.warn(
+                "sidecar-mode",
+                "a classic sidecar would keep this pod from completing: the secrets are fetched at the start only, and not refreshed",
+            );
+            Shape::InitOnly
+        }
+        true => Shape::Classic,
+        false if pod.never_restarts() => Shape::InitAndNative,
+        false => Shape::Native,
+    })
 }
 
 fn tmpfs(request: &Request) -> Quantity {

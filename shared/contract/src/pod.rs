@@ -23,10 +23,15 @@ pub(crate) struct Pod<'a> {
     pub(crate) has_volumes: bool,
 }
 
+/// The list of init containers in a pod's spec.
+pub(crate) const INIT_CONTAINERS: &str = "initContainers";
+/// The list of ordinary containers in a pod's spec.
+pub(crate) const CONTAINERS: &str = "containers";
+
 /// One container of a pod.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Container<'a> {
-    /// `containers` or `initContainers`.
+    /// [`CONTAINERS`] or [`INIT_CONTAINERS`].
     pub(crate) list: &'static str,
     /// Its index in that list.
     pub(crate) index: usize,
@@ -55,16 +60,16 @@ impl<'a> Pod<'a> {
             .ok_or(Malformed("spec is no object"))?;
         let init = list(
             spec,
-            "initContainers",
+            INIT_CONTAINERS,
             Malformed("spec.initContainers is no list"),
         )?;
-        let main = list(spec, "containers", Malformed("spec.containers is no list"))?;
+        let main = list(spec, CONTAINERS, Malformed("spec.containers is no list"))?;
         let volumes = list(spec, "volumes", Malformed("spec.volumes is no list"))?;
         let main = main
             .filter(|list| !list.is_empty())
             .ok_or(Malformed("spec.containers is empty"))?;
         let mut containers = Vec::new();
-        for (name, items) in [("initContainers", init), ("containers", Some(main))] {
+        for (name, items) in [(INIT_CONTAINERS, init), (CONTAINERS, Some(main))] {
             for (index, item) in items.into_iter().flatten().enumerate() {
                 let object = item
                     .as_object()
@@ -112,7 +117,16 @@ impl<'a> Pod<'a> {
     }
 
     pub(crate) fn never_restarts(&self) -> bool {
-        self.spec.get("restartPolicy").and_then(Value::as_str) == Some("Never")
+        self.restart_policy() == Some("Never")
+    }
+
+    /// Whether the pod ends once its containers have, as those of Jobs do.
+    pub(crate) fn runs_to_completion(&self) -> bool {
+        matches!(self.restart_policy(), Some("Never" | "OnFailure"))
+    }
+
+    fn restart_policy(&self) -> Option<&str> {
+        self.spec.get("restartPolicy").and_then(Value::as_str)
     }
 
     /// The group that owns the pod's volumes, if one is stated.

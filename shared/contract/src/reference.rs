@@ -28,7 +28,8 @@ const CLOSING: &str = "
 
 - `keeper-sidecar`, first among the init containers, with `restartPolicy: Always` and a `postStart` hook that ends when all files
   are published. In a pod with `restartPolicy: Never`, `keeper-init` stands before it in place of the hook; with `init-only`,
-  `keeper-init` is all there is. A name that the pod has already gets a number behind it.
+  `keeper-init` is all there is. With a classic sidecar `keeper-init` is the first init container, and `keeper-sidecar` the last
+  of the pod's containers: it fetches nothing at its start, and stops together with the app. A name that the pod has already gets a number behind it.
 - A memory-backed volume, of which each of the pod's own containers and init containers mounts one directory, read-only, at
   `/keeper/secrets`. If nothing is selected, nothing is mounted.
 - The label and the annotation `keeper.security/injected: \"true\"`.

@@ -17,7 +17,8 @@ fn the_file_is_there_before_the_first_line_with_keeper_20_s_slow() {
     starts_with_its_secret("slow-20", Some("20000"));
 }
 
-/// Every shape that the webhook chooses: a sidecar with a hook, an init container before the sidecar, an init container alone.
+/// Every shape that the webhook chooses: a sidecar with a hook, an init container before the sidecar, one before an ordinary
+/// sidecar, an init container alone.
 fn starts_with_its_secret(name: &str, milliseconds: Option<&str>) {
     const SCRIPT: &str = "cat /keeper/secrets/password && echo && exec sleep 3600";
     let namespace = Namespace::new(name);
@@ -30,6 +31,10 @@ fn starts_with_its_secret(name: &str, milliseconds: Option<&str>) {
         (
             "never",
             pods::once(pods::annotated("never", &[secret], SCRIPT)),
+        ),
+        (
+            "classic",
+            pods::annotated("classic", &[secret, ("sidecar-mode", "classic")], SCRIPT),
         ),
         (
             "init-only",

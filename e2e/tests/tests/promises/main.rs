@@ -6,7 +6,9 @@
 )]
 
 mod admission;
+mod asking;
 mod canary;
+mod classic;
 mod examples;
 mod faults;
 mod first_line;

@@ -12,12 +12,14 @@ fn the_app_never_starts_and_describe_says_why() {
     let init_only = [TYPO, ("init-only", "true")];
     namespace.apply(&pods::annotated("native", &[TYPO], "exec sleep 3600"));
     namespace.apply(&pods::annotated("init-only", &init_only, "exec sleep 3600"));
+    let classic = [TYPO, ("sidecar-mode", "classic")];
+    namespace.apply(&pods::annotated("classic", &classic, "exec sleep 3600"));
     namespace.apply(&pods::once(pods::annotated(
         "once",
         &[TYPO],
         "exec sleep 3600",
     )));
-    for pod in ["native", "init-only", "once"] {
+    for pod in ["native", "classic", "init-only", "once"] {
         until("a description that says what is wrong", 60, || {
             let description = namespace.kubectl(&["describe", "pod", pod]);
             // The name as it was asked for stands in the annotation too; the right one only in the message.
@@ -29,12 +31,12 @@ fn the_app_never_starts_and_describe_says_why() {
     }
     // Trying again does not help, and does not let the app in.
     until("restarts", 60, || {
-        let tried = ["native", "init-only"]
+        let tried = ["native", "classic", "init-only"]
             .iter()
             .all(|pod| restarts(&namespace.get("pod", pod)) >= 2);
         tried.then_some(())
     });
-    for pod in ["native", "init-only", "once"] {
+    for pod in ["native", "classic", "init-only", "once"] {
         let status = namespace.get("pod", pod);
         assert!(
             pods::status(&status, pods::APP)["containerID"].is_null(),

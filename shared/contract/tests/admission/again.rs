@@ -13,6 +13,7 @@ fn planning_twice_is_planning_once() {
         vec![],
         vec![("secret", "Orders")],
         vec![("secret", "Orders"), ("init-only", "true")],
+        vec![("secret", "Orders"), ("sidecar-mode", "classic")],
         vec![("secret", "a$$(b)c:/keeper/secrets/x")],
     ] {
         let mut pod = pod(&annotations);
@@ -33,20 +34,22 @@ fn a_name_with_a_number_is_known_again() {
 
 #[test]
 fn a_container_that_came_later_gets_the_mount() {
-    let mut pod = patched(&pod(&[("secret", "Orders")]));
-    let containers = pod["spec"]["containers"].as_array_mut().unwrap();
-    containers.insert(0, json!({"name": "proxy", "image": "x"}));
-    let injection = injected(&pod);
-    assert_eq!(
-        (injection.patch.len(), injection.shape, injection.outputs),
-        (1, Shape::Native, 1)
-    );
-    let again = apply(&pod, &injection);
-    assert_eq!(
-        again["spec"]["containers"][0]["volumeMounts"],
-        again["spec"]["containers"][1]["volumeMounts"]
-    );
-    assert_eq!(decide(&again), SKIPPED);
+    for (mode, shape) in [("native", Shape::Native), ("classic", Shape::Classic)] {
+        let mut pod = patched(&pod(&[("secret", "Orders"), ("sidecar-mode", mode)]));
+        let containers = pod["spec"]["containers"].as_array_mut().unwrap();
+        containers.insert(0, json!({"name": "proxy", "image": "x"}));
+        let injection = injected(&pod);
+        assert_eq!(
+            (injection.patch.len(), injection.shape, injection.outputs),
+            (1, shape, 1)
+        );
+        let again = apply(&pod, &injection);
+        assert_eq!(
+            again["spec"]["containers"][0]["volumeMounts"],
+            again["spec"]["containers"][1]["volumeMounts"]
+        );
+        assert_eq!(decide(&again), SKIPPED);
+    }
 }
 
 #[test]

@@ -378,20 +378,24 @@ fn the_sidecar_mode_and_the_cluster() {
     };
     let refused = |reason| Err(vec![("sidecar-mode".to_owned(), reason)]);
     let native = Ok("native".to_owned());
+    let classic = Ok("classic".to_owned());
     let init_only = Ok("init_only".to_owned());
     assert_eq!(mode(32, &[]), native);
     assert_eq!(mode(32, &[("sidecar-mode", "auto")]), native);
     assert_eq!(mode(32, &[("sidecar-mode", "native")]), native);
-    assert_eq!(
-        mode(32, &[("sidecar-mode", "classic")]),
-        refused(Reason::NotYet)
-    );
-    assert_eq!(mode(31, &[]), refused(Reason::NotYet));
+    assert_eq!(mode(32, &[("sidecar-mode", "classic")]), classic);
+    assert_eq!(mode(31, &[]), classic);
+    assert_eq!(mode(31, &[("sidecar-mode", "auto")]), classic);
+    assert_eq!(mode(31, &[("sidecar-mode", "classic")]), classic);
     assert_eq!(
         mode(31, &[("sidecar-mode", "native")]),
         refused(Reason::Conflict)
     );
     assert_eq!(mode(30, &[("init-only", "true")]), init_only);
+    assert_eq!(
+        mode(35, &[("init-only", "true"), ("sidecar-mode", "classic")]),
+        init_only
+    );
     assert_eq!(
         mode(35, &[("sidecar-mode", "Native")]),
         refused(Reason::BadValue)

@@ -85,6 +85,7 @@ fn good_pod() -> impl Strategy<Value = Value> {
         ("secret-a", "Orders:/keeper/secrets/deep/er/x.json"),
         ("secret-b", "R$x[login]"),
         ("init-only", "true"),
+        ("sidecar-mode", "classic"),
         ("fail-on-error", "false"),
         ("ca-cert-configmap", "ca"),
         ("metrics-port", "0"),

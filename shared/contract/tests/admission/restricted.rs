@@ -49,11 +49,21 @@ fn our_containers_and_volumes_pass() {
         (vec![("secret", "Orders")], "Never"),
         (vec![("secret", "Orders"), ("init-only", "true")], "Always"),
         (vec![("ca-cert-configmap", "ca")], "Always"),
+        (
+            vec![("secret", "Orders"), ("sidecar-mode", "classic")],
+            "Always",
+        ),
     ] {
         let mut pod = pod(&annotations);
         pod["spec"]["restartPolicy"] = json!(policy);
         let got = patched(&pod);
-        for container in got["spec"]["initContainers"].as_array().unwrap() {
+        let added = got["spec"]["containers"].as_array().unwrap().iter().skip(1);
+        for container in got["spec"]["initContainers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .chain(added)
+        {
             assert_eq!(violations(container), [""; 0], "{container}");
             assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true);
             assert!(container["securityContext"]["runAsGroup"].is_i64());

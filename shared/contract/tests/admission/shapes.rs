@@ -1,6 +1,6 @@
 //! The pod after its patch, field by field.
 
-use keeper_contract::Reason;
+use keeper_contract::{Reason, Shape};
 use serde_json::{Value, json};
 
 use crate::{annotate, config, denied, injected, patched, pod, reasons};
@@ -115,6 +115,74 @@ fn a_pod_that_never_restarts_has_a_first_fetch_before_and_no_hook() {
         "image",
     ] {
         assert_eq!(init[same], sidecar[same], "{same}");
+    }
+}
+
+#[test]
+fn a_classic_sidecar_stands_behind_the_pods_own_containers() {
+    let mut pod = pod(&[
+        ("secret", "Orders"),
+        ("sidecar-mode", "classic"),
+        ("on-stale", "unready"),
+    ]);
+    pod["spec"]["initContainers"] = json!([{"name": "migrate"}]);
+    pod["spec"]["containers"] = json!([{"name": "app"}, {"name": "helper"}]);
+    let got = patched(&pod);
+    let names = |list: &str| -> Vec<String> {
+        let containers = got["spec"][list].as_array().unwrap().iter();
+        containers
+            .map(|c| c["name"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(names("initContainers"), ["keeper-init", "migrate"]);
+    assert_eq!(names("containers"), ["app", "helper", "keeper-sidecar"]);
+    let (init, sidecar) = (
+        &got["spec"]["initContainers"][0],
+        &got["spec"]["containers"][2],
+    );
+    assert_eq!(init["command"], json!(["/keeper-init"]));
+    for absent in [
+        "args",
+        "restartPolicy",
+        "lifecycle",
+        "ports",
+        "readinessProbe",
+    ] {
+        assert_eq!(init[absent], Value::Null, "{absent}");
+    }
+    assert_eq!(sidecar["command"], json!(["/keeper-sidecar"]));
+    assert_eq!(sidecar["args"], json!(["run"]));
+    assert_eq!(sidecar["ports"][0]["containerPort"], 9790);
+    assert_eq!(sidecar["readinessProbe"]["httpGet"]["port"], 9790);
+    for absent in ["restartPolicy", "lifecycle"] {
+        assert_eq!(sidecar[absent], Value::Null, "{absent}");
+    }
+    for same in [
+        "env",
+        "resources",
+        "volumeMounts",
+        "securityContext",
+        "image",
+    ] {
+        assert_eq!(init[same], sidecar[same], "{same}");
+    }
+}
+
+#[test]
+fn a_classic_sidecar_would_keep_a_job_from_ending() {
+    for policy in ["Never", "OnFailure"] {
+        let mut pod = pod(&[("secret", "Orders"), ("sidecar-mode", "classic")]);
+        pod["spec"]["restartPolicy"] = json!(policy);
+        let injection = injected(&pod);
+        assert_eq!(injection.shape, Shape::InitOnly);
+        assert!(
+            injection.warnings[0].contains("completing"),
+            "{:?}",
+            injection.warnings
+        );
+        let got = crate::apply(&pod, &injection);
+        assert_eq!(got["spec"]["containers"].as_array().unwrap().len(), 1);
+        assert_eq!(config(&got).metrics_port, None);
     }
 }
 
@@ -313,6 +381,10 @@ fn a_guaranteed_pod_stays_guaranteed() {
     annotate(&mut pod, "sidecar-cpu-limit", json!("100m"));
     assert_eq!(resources(&pod), equal("100m", "20608Ki"));
     assert!(injected(&pod).warnings[0].contains("to keep the pod Guaranteed"));
+    annotate(&mut pod, "sidecar-mode", json!("classic"));
+    assert_eq!(resources(&pod), equal("100m", "20608Ki"));
+    let sidecar = &patched(&pod)["spec"]["containers"][1];
+    assert_eq!(sidecar["resources"], equal("100m", "20608Ki"));
 }
 
 #[test]

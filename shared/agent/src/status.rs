@@ -1,0 +1,131 @@
+//! How a pod stands, for a person or a script in its container: told from what lies on the volume, by a process
+//! that changes nothing there. No value is read.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use keeper_contract::AgentConfig;
+use rustix::io::Errno;
+use serde::Serialize;
+
+use crate::dir::Dir;
+use crate::environment::Pod;
+use crate::publish::Publisher;
+use crate::run::Standing;
+use crate::schedule::{Grid, KeeperTime, Schedule};
+use crate::select::Selector;
+use crate::state::{State, Store};
+
+/// How a pod stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// Whether everything is published and counts as good.
+    pub standing: Standing,
+    /// Failed calls since the last success.
+    pub tries: u32,
+    /// Seconds since everything was last brought up to date.
+    pub last_success_age_seconds: Option<u64>,
+    /// Seconds until the next call to Keeper; none if there will be none, or it is being planned anew.
+    pub next_call_in_seconds: Option<u64>,
+    /// The files.
+    pub outputs: Vec<OutputStatus>,
+}
+
+/// One file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OutputStatus {
+    /// Where the application sees it.
+    pub path: String,
+    /// The record that its selection means.
+    pub record_uid: Option<String>,
+    /// That record's revision in Keeper's last answer.
+    pub revision: Option<u64>,
+    /// Seconds since its directory was last published with a change; none: it is not there.
+    pub published_age_seconds: Option<u64>,
+}
+
+impl Status {
+    /// Looks at the volume at `volume`. `now` is the node's time.
+    ///
+    /// # Errors
+    /// The system's, if the volume isn't there.
+    pub fn read(
+        config: &AgentConfig,
+        pod: &Pod,
+        volume: &Path,
+        now: SystemTime,
+    ) -> Result<Self, Errno> {
+        let root = Dir::open_root(volume)?;
+        let store = Store::existing(volume)?;
+        let state = store.as_ref().map_or_else(State::default, Store::load);
+        let last_success = store.and_then(|store| store.last_success());
+        let since = |at: SystemTime| now.duration_since(at).unwrap_or_default();
+        let mut selector = Selector::new(config.strict_lookup);
+        selector.set_pins(state.pins.clone());
+        let publishers: Vec<_> = config
+            .directories
+            .iter()
+            .map(|directory| Publisher::existing(&root, directory))
+            .collect();
+        let outputs: Vec<_> = config
+            .outputs
+            .iter()
+            .map(|output| {
+                let directory = config.directories.get(output.directory);
+                let publisher = publishers.get(output.directory).and_then(Option::as_ref);
+                let mount_path = directory.map_or("", |d| d.mount_path.trim_end_matches('/'));
+                let pin = selector.pin(output);
+                OutputStatus {
+                    path: format!("{mount_path}/{}", output.path),
+                    record_uid: pin.map(|pin| pin.uid.to_string()),
+                    revision: pin.map(|pin| pin.revision),
+                    published_age_seconds: publisher
+                        .and_then(|publisher| publisher.published_at(&output.path))
+                        .map(|at| since(at).as_secs()),
+                }
+            })
+            .collect();
+        let age = last_success.map(since);
+        let all_there = outputs.iter().all(|o| o.published_age_seconds.is_some());
+        let good_for = Duration::from_secs(config.cache_seconds);
+        Ok(Self {
+            standing: match (state.complete && all_there, state.is_stale(age, good_for)) {
+                (false, _) => Standing::Pending,
+                (true, true) => Standing::Stale,
+                (true, false) => Standing::Good,
+            },
+            tries: state.tries,
+            last_success_age_seconds: age.map(|age| age.as_secs()),
+            next_call_in_seconds: next_call(config, pod, &state, last_success, now),
+            outputs,
+        })
+    }
+}
+
+/// What stands in the state, or the regular slot that follows from pod and clock.
+fn next_call(
+    config: &AgentConfig,
+    pod: &Pod,
+    state: &State,
+    last_success: Option<SystemTime>,
+    now: SystemTime,
+) -> Option<u64> {
+    let now = state.clock.at(now);
+    let planned = match (state.next_call, last_success) {
+        (Some(planned), _) => planned,
+        (None, Some(last)) if state.complete && !config.outputs.is_empty() => {
+            let interval = Duration::from_secs(config.refresh_interval_seconds.into());
+            let schedule = Schedule::new(Grid::STANDARD, interval, &pod.uid);
+            let after_last: KeeperTime = schedule.regular(state.clock.at(last));
+            if after_last < now {
+                schedule.regular(now)
+            } else {
+                after_last
+            }
+        }
+        _ => return None,
+    };
+    (planned >= now).then(|| planned.since(now).as_secs())
+}
