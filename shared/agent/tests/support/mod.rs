@@ -2,11 +2,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use keeper_agent::schedule::{Grid, KeeperClock};
-use keeper_agent::{Agent, Metrics, Pod, Refresh, Runner};
+use keeper_agent::{Agent, Metrics, Node, Pod, Refresh, Runner};
 use keeper_contract::{
     AgentConfig, Auth, Directory, Format, LogFormat, LogLevel, OnStale, Output, Selection,
 };
@@ -105,7 +104,7 @@ impl Bench {
             namespace: "default".into(),
             uid: "0b5a3c4e-7a31-4a1c-9d52-0a4d1f4f3b11".into(),
         };
-        Runner::new(agent, store, &pod, FAST, self.metrics.clone())
+        Runner::new(Node::new(), agent, store, &pod, FAST, self.metrics.clone())
     }
 
     pub(crate) fn state(&self) -> serde_json::Value {
@@ -132,10 +131,8 @@ impl Bench {
 
 /// One refresh of an application that runs.
 pub(crate) async fn refresh(agent: &mut Agent) -> Refresh {
-    static ROUND: AtomicU64 = AtomicU64::new(0);
-    let random = ROUND.fetch_add(1, Ordering::Relaxed);
     agent
-        .refresh(&mut KeeperClock::default(), true, random)
+        .refresh(&mut KeeperClock::default(), true, &Node::new())
         .await
 }
 
