@@ -13,5 +13,6 @@ mod first_line;
 mod missing;
 mod pods;
 mod refresh;
+mod reload;
 mod smoke;
 mod stale;
