@@ -166,6 +166,11 @@ impl Agent {
         refresh
     }
 
+    /// What is published now: a change of it is a change for the application.
+    pub(crate) fn generations(&self) -> Vec<String> {
+        self.publishers.iter().map(Publisher::generation).collect()
+    }
+
     /// Removes the files that the last publications replaced. To be called some seconds after them.
     pub fn remove_leftovers(&self) {
         for publisher in &self.publishers {

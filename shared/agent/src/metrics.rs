@@ -9,6 +9,7 @@ use prometheus::{
 
 use crate::failure::{Failure, Reason};
 use crate::publish::Published;
+use crate::reload::Kind;
 
 /// Buckets of one call to Keeper, in seconds.
 const CALL_BUCKETS: [f64; 10] = [0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
@@ -25,6 +26,7 @@ pub struct Metrics {
     interval: Gauge,
     stale: IntGauge,
     published: IntCounterVec,
+    reloads: IntCounterVec,
 }
 
 impl Metrics {
@@ -79,6 +81,13 @@ impl Metrics {
                 ),
                 &["result"],
             )?,
+            reloads: IntCounterVec::new(
+                Opts::new(
+                    "keeper_sidecar_reloads_total",
+                    "Attempts to tell the application of a change.",
+                ),
+                &["kind", "result"],
+            )?,
         };
         // Children that are there from the start, so that rates see the first failure.
         for reason in Reason::ALL {
@@ -86,6 +95,11 @@ impl Metrics {
         }
         for result in ["changed", "unchanged"] {
             metrics.published.with_label_values(&[result]);
+        }
+        for kind in Kind::ALL {
+            for result in ["ok", "failed"] {
+                metrics.reloads.with_label_values(&[kind.label(), result]);
+            }
         }
         registry.register(Box::new(metrics.refreshes.clone()))?;
         registry.register(Box::new(metrics.errors.clone()))?;
@@ -96,6 +110,7 @@ impl Metrics {
         registry.register(Box::new(metrics.interval.clone()))?;
         registry.register(Box::new(metrics.stale.clone()))?;
         registry.register(Box::new(metrics.published.clone()))?;
+        registry.register(Box::new(metrics.reloads.clone()))?;
         Ok(metrics)
     }
 
@@ -128,6 +143,14 @@ impl Metrics {
             Published::Changed(_) => "changed",
         };
         self.published.with_label_values(&[result]).inc();
+    }
+
+    /// Counts an attempt to tell the application of a change.
+    pub(crate) fn reloaded(&self, kind: Kind, ok: bool) {
+        let result = if ok { "ok" } else { "failed" };
+        self.reloads
+            .with_label_values(&[kind.label(), result])
+            .inc();
     }
 
     /// Notes the time of a refresh that brought everything.

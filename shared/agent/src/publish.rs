@@ -183,6 +183,12 @@ impl Publisher {
             .is_some_and(|dir| dir.open_file(path).is_ok())
     }
 
+    /// Name of the published generation; empty if there is none.
+    pub(crate) fn generation(&self) -> String {
+        let name = self.dir.read_link(DATA).unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    }
+
     /// Removes generations that nothing refers to, and whatever else an interrupted publication left. To be
     /// called some seconds after a swap: a reader may be between looking up a path and opening it.
     ///

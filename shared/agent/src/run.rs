@@ -9,13 +9,14 @@ use std::time::{Duration, SystemTime};
 
 use notify::{RecursiveMode, Watcher as _};
 use serde::Serialize;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::agent::{Agent, Refresh};
 use crate::environment::Pod;
 use crate::failure::{self, Failure, Reason};
 use crate::host::{Host, Node};
 use crate::metrics::Metrics;
+use crate::reload::{Application, Generations, tell_of_changes};
 use crate::schedule::{Due, Grid, KeeperTime, Schedule};
 use crate::state::{Asked, Fatal, Outcome, REQUEST, State, Store, node_millis};
 use crate::text;
@@ -63,9 +64,9 @@ pub enum Standing {
 
 /// Refreshes one pod's secrets in its slots.
 pub struct Runner<H = Node> {
-    host: H,
+    host: Arc<H>,
     agent: Agent,
-    store: Store,
+    store: Arc<Store>,
     state: State,
     /// What stands in the store.
     saved: State,
@@ -80,6 +81,10 @@ pub struct Runner<H = Node> {
     config_changed: Arc<Notify>,
     /// Somebody asks for a refresh.
     asked: Arc<Notify>,
+    /// Who is told of changes, if somebody is.
+    application: Option<Arc<Application>>,
+    /// What is published, once the application may have started.
+    published: watch::Sender<Generations>,
 }
 
 impl<H: Host> Runner<H> {
@@ -97,8 +102,11 @@ impl<H: Host> Runner<H> {
         let interval = Duration::from_secs(agent.config().refresh_interval_seconds.into());
         let refreshes = !agent.config().outputs.is_empty();
         metrics.set_interval(refreshes.then_some(interval));
+        let reload = agent.config().reload.clone();
         let mut runner = Self {
-            host,
+            application: reload.map(|reload| Arc::new(Application::new(reload, &pod.uid))),
+            published: watch::Sender::default(),
+            host: Arc::new(host),
             schedule: Schedule::new(grid, interval, &pod.uid),
             last_success: store.last_success(),
             last_failure: "nothing has failed so far".to_owned(),
@@ -109,7 +117,7 @@ impl<H: Host> Runner<H> {
             asked: Arc::new(Notify::new()),
             saved: state.clone(),
             state,
-            store,
+            store: Arc::new(store),
             metrics,
             agent,
         };
@@ -153,7 +161,23 @@ impl<H: Host> Runner<H> {
     ///
     /// # Errors
     /// Before the first publication, a failure that waiting can't cure.
-    pub async fn run(&mut self, mut observe: impl FnMut(Standing)) -> Result<(), Exit> {
+    pub async fn run(&mut self, observe: impl FnMut(Standing)) -> Result<(), Exit> {
+        let Some(application) = self.application.clone() else {
+            return self.refresh_for_ever(observe).await;
+        };
+        let (host, store) = (Arc::clone(&self.host), Arc::clone(&self.store));
+        let metrics = self.metrics.clone();
+        let published = self.published.subscribe();
+        if self.is_released() {
+            self.published.send_replace(self.agent.generations());
+        }
+        tokio::select! {
+            ended = self.refresh_for_ever(observe) => ended,
+            never = tell_of_changes(&*host, &application, &store, &metrics, published) => match never {},
+        }
+    }
+
+    async fn refresh_for_ever(&mut self, mut observe: impl FnMut(Standing)) -> Result<(), Exit> {
         let _watcher = self.watch();
         let mut plan = self.first_call();
         loop {
@@ -313,12 +337,13 @@ impl<H: Host> Runner<H> {
             self.state.next_call = Some(self.retry(None));
             self.save();
         }
+        let was_released = self.is_released();
         let began = self.host.uptime();
         let fail_on_error = self.agent.config().fail_on_error;
         let may_be_partial = !first || !fail_on_error;
         let refresh = self
             .agent
-            .refresh(&mut self.state.clock, may_be_partial, &self.host)
+            .refresh(&mut self.state.clock, may_be_partial, &*self.host)
             .await;
         self.agent.pins().clone_into(&mut self.state.pins);
         let message = failure::message(&refresh.failures);
@@ -332,6 +357,19 @@ impl<H: Host> Runner<H> {
         }
         if refresh.changed > 0 {
             self.leftovers_at = Some(self.host.uptime().saturating_add(LEFTOVERS_AFTER));
+        }
+        if self.application.is_some() && was_released {
+            let generations = self.agent.generations();
+            self.published.send_if_modified(|known| {
+                let is_new = *known != generations;
+                *known = generations;
+                is_new
+            });
+        } else if self.application.is_some()
+            && let Err(error) = self.store.note_told(&self.agent.generations())
+        {
+            // The application starts with these.
+            tracing::warn!(%error, "that the application was told cannot be kept");
         }
         if refresh.is_complete() {
             let took = self.host.uptime().saturating_sub(began);

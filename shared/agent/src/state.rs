@@ -17,6 +17,9 @@ use crate::dir::Dir;
 use crate::schedule::{KeeperClock, KeeperTime};
 
 const FILE: &str = "state.json";
+/// The generations that the application knows, a line for each output directory.
+const TOLD: &str = "told";
+const TOLD_SCRATCH: &str = "told.tmp";
 const SCRATCH: &str = "state.json.tmp";
 /// Its modification time is that of the last success: an unchanged refresh writes no byte.
 const LAST_SUCCESS: &str = "last-success";
@@ -207,15 +210,33 @@ impl Store {
             ..state.clone()
         };
         let bytes = serde_json::to_vec(&state).map_err(|_| Errno::INVAL)?;
-        self.dir.unlink(SCRATCH)?;
-        let written = self.dir.create_file(SCRATCH).and_then(|mut file| {
-            file.write_all(&bytes)
+        self.replace(FILE, SCRATCH, &bytes)
+    }
+
+    /// The generations that the application knows, if it was noted.
+    pub(crate) fn told(&self) -> Option<Vec<String>> {
+        let mut text = String::new();
+        let file = self.dir.open_file(TOLD).ok()?;
+        file.take(MAX_BYTES).read_to_string(&mut text).ok()?;
+        Some(text.lines().map(str::to_owned).collect())
+    }
+
+    /// Notes which generations the application knows.
+    pub(crate) fn note_told(&self, generations: &[String]) -> Result<(), Errno> {
+        let text: String = generations.iter().map(|name| format!("{name}\n")).collect();
+        self.replace(TOLD, TOLD_SCRATCH, text.as_bytes())
+    }
+
+    fn replace(&self, name: &str, scratch: &str, bytes: &[u8]) -> Result<(), Errno> {
+        self.dir.unlink(scratch)?;
+        let written = self.dir.create_file(scratch).and_then(|mut file| {
+            file.write_all(bytes)
                 .map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))
         });
         written
-            .and_then(|()| self.dir.rename(SCRATCH, FILE))
+            .and_then(|()| self.dir.rename(scratch, name))
             .inspect_err(|_| {
-                let _ = self.dir.unlink(SCRATCH);
+                let _ = self.dir.unlink(scratch);
             })
     }
 

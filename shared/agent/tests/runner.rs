@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use keeper_agent::schedule::Grid;
 use keeper_agent::wait::WaitError;
 use keeper_agent::{Exit, Standing, wait};
+use keeper_contract::reload::Reload;
 use keeper_sim::throttle::Throttle;
 use keeper_sim::{Edit, Fault, FaultKind};
 use support::virtual_host::VirtualHost;
@@ -334,4 +335,80 @@ async fn the_hook_hears_of_a_failure_but_not_of_an_old_one() {
     let error = hook.join().unwrap().unwrap_err();
     assert!(error.to_string().contains("no record `None`"), "{error}");
     assert!(began.elapsed() < LONG);
+}
+
+/// A server in the pod that counts what it is asked, and answers each with 200.
+async fn listener(bench: &mut Bench) -> std::rc::Rc<std::cell::Cell<u32>> {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/reload", listener.local_addr().unwrap());
+    bench.config.reload = Some(Reload {
+        signal: None,
+        url: Some(url.parse().unwrap()),
+    });
+    let told = std::rc::Rc::new(std::cell::Cell::new(0));
+    let counter = std::rc::Rc::clone(&told);
+    tokio::task::spawn_local(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 1024]).await.unwrap();
+            counter.set(counter.get() + 1);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
+        }
+    });
+    told
+}
+
+#[tokio::test]
+async fn the_application_is_told_of_what_changes_after_its_start() {
+    let told_ok = "keeper_sidecar_reloads_total{kind=\"url\",result=\"ok\"}";
+    let local = tokio::task::LocalSet::new();
+    local
+        .run_until(async {
+            let mut bench = Bench::new(VAULT, &OUTPUTS).await;
+            let told = listener(&mut bench).await;
+            run_until(&bench, async {
+                until("some refreshes", || bench.calls() >= 3).await;
+                assert_eq!(told.get(), 0);
+                bench.sim.set("Orders", "password", "second").unwrap();
+                until("a word", || bench.metric(told_ok) == 1.0).await;
+                assert_eq!(bench.read("p").as_deref(), Some("second"));
+            })
+            .await;
+            // A process that ended between the publication and the word: the next one says it.
+            bench.sim.set("Orders", "password", "third").unwrap();
+            let swapped =
+                async { until("third", || bench.read("p").as_deref() == Some("third")).await };
+            run_until(&bench, swapped).await;
+            assert_eq!(told.get(), 1);
+            run_until(
+                &bench,
+                until("a second word", || bench.metric(told_ok) == 2.0),
+            )
+            .await;
+            // And nothing more to the one after.
+            let calls = bench.calls();
+            run_until(
+                &bench,
+                until("some refreshes", || bench.calls() >= calls + 3),
+            )
+            .await;
+            assert_eq!(told.get(), 2);
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_pod_that_started_without_its_secrets_is_told_of_them() {
+    let local = tokio::task::LocalSet::new();
+    local
+        .run_until(async {
+            let mut bench = Bench::new(VAULT, &OUTPUTS).await;
+            bench.config.fail_on_error = false;
+            let told = listener(&mut bench).await;
+            bench.sim.fault(Fault::new(FaultKind::BadGateway).times(2));
+            run_until(&bench, until("a word", || told.get() == 1)).await;
+            assert_eq!(bench.read("p").as_deref(), Some("first"));
+        })
+        .await;
 }

@@ -4,6 +4,8 @@
 use keeper_notation::{Notation, RecordRef};
 use serde::{Deserialize, Serialize};
 
+use crate::reload::Reload;
+
 /// The agents' whole configuration, the JSON in [`crate::layout::CONFIG_ENV`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -30,6 +32,9 @@ pub struct AgentConfig {
     /// Permission bits of published files, as `"0444"`.
     #[serde(with = "octal")]
     pub file_mode: u32,
+    /// How the application is told of a change; none: it isn't.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reload: Option<Reload>,
     /// Port of health and metrics; none: not served.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metrics_port: Option<u16>,

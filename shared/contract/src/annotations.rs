@@ -129,6 +129,11 @@ impl Annotation {
         self
     }
 
+    const fn pod_only(mut self) -> Self {
+        self.scope = Scope::Pod;
+        self
+    }
+
     const fn not_yet(mut self) -> Self {
         self.status = Status::NotYet;
         self
@@ -279,11 +284,11 @@ pub const TABLE: &[Annotation] = {
         row(Behaviour, "strict-lookup", Boolean, "true",
             "`true`: several records with one title are an error. Otherwise the first by UID is taken, with a warning in the log. In a notation they always are an error.").default("false"),
         row(Behaviour, "signal", Text, "SIGHUP",
-            "Signal to the app after a change.").not_yet(),
+            "Signal to the application after a change: SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2 or SIGWINCH, with or without `SIG`. The pod's containers share their processes then, and the injected ones run as the UID that the pod states.").pod_only(),
         row(Behaviour, "signal-process", Text, "nginx",
-            "Name of the process to signal.").not_yet(),
+            "The signal goes to each process of this name. Without it: to the main process of each container.").pod_only(),
         row(Behaviour, "reload-url", Text, "http://localhost:8080/-/reload",
-            "`POST`ed after a change; the host is `localhost` or a loopback literal.").not_yet(),
+            "Gets an empty `POST` after a change. Plain HTTP; the host is `localhost` or a loopback address.").pod_only(),
         row(Behaviour, "restart-on-change", Boolean, "true",
             "Rolling restart of the owning workload after a change.").default("false").not_yet(),
         row(Behaviour, "containers", Names, "app, migrate",

@@ -6,8 +6,9 @@ use serde_json::{Map, Value, json};
 use crate::admission::Shape;
 use crate::agent_config::{Directory, OnStale};
 use crate::annotations::PREFIX;
+use crate::identity::Identity;
 use crate::layout;
-use crate::plan::{Plan, USER};
+use crate::plan::Plan;
 use crate::pod::{self, Container, Pod};
 use crate::request::CaKind;
 use crate::settings::Settings;
@@ -44,6 +45,9 @@ pub(crate) fn patch(plan: &Plan, pod: &Pod<'_>, settings: &Settings) -> Patch {
     // Behind the pod's own: the first container is the one that `kubectl logs` and `exec` take.
     if let Some(container) = ordinary {
         ops.add(["spec", pod::CONTAINERS, "-"], container);
+    }
+    if plan.share_processes {
+        ops.add(["spec", "shareProcessNamespace"], json!(true));
     }
     ops.markers(pod);
     Patch(ops.0)
@@ -213,7 +217,8 @@ fn sidecar(plan: &Plan, settings: &Settings) -> Value {
     Value::Object(sidecar)
 }
 
-/// What both containers have in common. They pass Pod Security *restricted*.
+/// What both containers have in common. They pass Pod Security *restricted*, but
+/// for those that run as root to signal.
 fn base(plan: &Plan, settings: &Settings, name: &str) -> Map<String, Value> {
     let field = |name: &str, path: &str| json!({ "name": name, "valueFrom": { "fieldRef": { "apiVersion": "v1", "fieldPath": path } } });
     let mut mounts = vec![
@@ -241,18 +246,23 @@ fn base(plan: &Plan, settings: &Settings, name: &str) -> Map<String, Value> {
             field(layout::POD_UID_ENV, "metadata.uid"),
         ]),
     );
+    let Identity { user, may_kill } = plan.identity;
+    let mut capabilities = json!({ "drop": ["ALL"] });
+    if may_kill && let Some(capabilities) = capabilities.as_object_mut() {
+        capabilities.insert("add".to_owned(), json!(["KILL"]));
+    }
     set("resources", plan.resources.to_json());
     set("volumeMounts", Value::Array(mounts));
     set(
         "securityContext",
         json!({
-            "runAsNonRoot": true,
-            "runAsUser": USER,
+            "runAsNonRoot": user != 0,
+            "runAsUser": user,
             "runAsGroup": plan.group,
             "privileged": false,
             "allowPrivilegeEscalation": false,
             "readOnlyRootFilesystem": true,
-            "capabilities": { "drop": ["ALL"] },
+            "capabilities": capabilities,
             "seccompProfile": { "type": "RuntimeDefault" },
         }),
     );

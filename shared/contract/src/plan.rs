@@ -5,11 +5,13 @@ use std::collections::BTreeSet;
 use crate::admission::{Cluster, Shape};
 use crate::agent_config::{AgentConfig, Auth, LogLevel, OnStale};
 use crate::annotations::PREFIX;
+use crate::identity::Identity;
 use crate::layout;
 use crate::outputs;
 use crate::pod::Pod;
 use crate::problem::{Findings, Reason};
 use crate::quantity::Quantity;
+use crate::reload::{Reload, Signal, Target};
 use crate::request::{CaSource, Request};
 use crate::resources::Resources;
 use crate::scalars::SidecarMode;
@@ -23,7 +25,7 @@ const MAX_CONFIG_BYTES: usize = 96 * 1024;
 const TMPFS_BASE: u64 = 4 * 1024 * 1024;
 const TMPFS_OUTPUT: u64 = 2 * 64 * 1024;
 const PAGE: u64 = 4096;
-/// Who the injected containers run as.
+/// Who the injected containers run as, where a signal does not need another.
 pub(crate) const USER: i64 = 65_532;
 
 /// What is injected into one pod.
@@ -39,6 +41,10 @@ pub(crate) struct Plan {
     pub(crate) resources: Resources,
     /// Whether the metrics port is declared in the container.
     pub(crate) declare_port: bool,
+    /// Who our containers run as.
+    pub(crate) identity: Identity,
+    /// Whether the pod must be made to share its processes among its containers.
+    pub(crate) share_processes: bool,
     /// The group that our containers run as.
     pub(crate) group: i64,
 }
@@ -81,6 +87,12 @@ pub(crate) fn plan(
             ),
         );
     }
+    let reload = reload(&request, pod, findings);
+    let signals = reload.as_ref().is_some_and(|r| r.signal.is_some());
+    let identity = match signals {
+        true => Identity::to_signal(pod, findings),
+        false => Identity::OWN,
+    };
     let Request {
         auth_secret,
         ca,
@@ -91,6 +103,9 @@ pub(crate) fn plan(
         cache,
         on_stale,
         strict_lookup,
+        signal: _,
+        signal_process: _,
+        reload_url: _,
         sidecar_mode: _,
         tmpfs_size: _,
         metrics_port: _,
@@ -132,6 +147,7 @@ pub(crate) fn plan(
         strict_lookup,
         // Under an fsGroup the app reads by group: our containers run with it, so what they write has it.
         file_mode: if fs_group.is_some() { 0o440 } else { 0o444 },
+        reload,
         metrics_port,
         log_level: log_level.unwrap_or(LogLevel::Info),
         log_format: settings.log_format,
@@ -156,6 +172,8 @@ pub(crate) fn plan(
         ca,
         tmpfs,
         resources,
+        identity,
+        share_processes: signals && pod.shares_processes() != Some(true),
         group: fs_group.unwrap_or(USER),
     })
 }
@@ -229,6 +247,43 @@ fn metrics_port(request: &Request, pod: &Pod<'_>, findings: &mut Findings) -> Op
         );
     }
     Some(port)
+}
+
+/// How the application is told of a change; what is in the way of a signal is recorded.
+fn reload(request: &Request, pod: &Pod<'_>, findings: &mut Findings) -> Option<Reload> {
+    let mut conflict = |name: &str, message: &str| {
+        findings.problem(name, Reason::Conflict, message);
+    };
+    if request.init_only {
+        let told = "nothing changes after the start with init-only, so nothing is told: remove one of them";
+        if request.signal.is_some() {
+            conflict("signal", told);
+        }
+        if request.reload_url.is_some() {
+            conflict("reload-url", told);
+        }
+    }
+    let target = match &request.signal_process {
+        Some(name) => Target::Process(name.clone()),
+        None => {
+            let names = pod.main_containers().map(|c| c.name().to_owned());
+            Target::Containers(names.collect())
+        }
+    };
+    let signal = request.signal.map(|name| Signal { name, target });
+    if signal.is_some() && pod.host_pid() {
+        conflict(
+            "signal",
+            "the pod has hostPID: true, where a signal would go to the node's processes: remove hostPID, or use reload-url",
+        );
+    } else if signal.is_some() && pod.shares_processes() == Some(false) {
+        conflict(
+            "signal",
+            "needs the containers to share their processes, and the pod says shareProcessNamespace: false: remove that, or use reload-url",
+        );
+    }
+    let url = request.reload_url.clone();
+    (signal.is_some() || url.is_some()).then_some(Reload { signal, url })
 }
 
 /// The config for an environment variable, where Kubernetes expands `$(X)`: each `$` is doubled.

@@ -129,6 +129,46 @@ impl<'a> Pod<'a> {
         self.spec.get("restartPolicy").and_then(Value::as_str)
     }
 
+    pub(crate) fn host_pid(&self) -> bool {
+        self.spec.get("hostPID") == Some(&Value::Bool(true))
+    }
+
+    /// Whether the pod's containers share their processes, if the pod says so or not.
+    pub(crate) fn shares_processes(&self) -> Option<bool> {
+        self.spec.get("shareProcessNamespace")?.as_bool()
+    }
+
+    /// The containers that run beside each other while the pod lives.
+    pub(crate) fn main_containers(&self) -> impl Iterator<Item = &Container<'a>> {
+        self.containers.iter().filter(|c| c.list == "containers")
+    }
+
+    /// The UID that is stated for each of the main containers, by itself or by the pod.
+    pub(crate) fn users(&self) -> Vec<Option<i64>> {
+        self.main_containers()
+            .map(|container| self.security(container, "runAsUser")?.as_i64())
+            .collect()
+    }
+
+    /// Whether the pod, or one of its main containers, demands not to be root.
+    pub(crate) fn demands_non_root(&self) -> bool {
+        let demands = |value: Option<&Value>| value == Some(&Value::Bool(true));
+        let pod = self.spec.get("securityContext");
+        demands(pod.and_then(|context| context.get("runAsNonRoot")))
+            || self
+                .main_containers()
+                .any(|container| demands(self.security(container, "runAsNonRoot")))
+    }
+
+    /// A field of a container's security context, or else the pod's.
+    fn security(&self, container: &Container<'a>, field: &str) -> Option<&'a Value> {
+        let of = |object: &'a Map<String, Value>| {
+            let value = object.get("securityContext")?.get(field)?;
+            (!value.is_null()).then_some(value)
+        };
+        of(container.object).or_else(|| of(self.spec))
+    }
+
     /// The group that owns the pod's volumes, if one is stated.
     pub(crate) fn fs_group(&self) -> Option<i64> {
         self.spec.get("securityContext")?.get("fsGroup")?.as_i64()

@@ -13,6 +13,7 @@ use crate::duration::{GoDuration, RefreshInterval};
 use crate::files::{self, File};
 use crate::problem::{Findings, LISTED, Problem, Reason, quoted};
 use crate::quantity::Quantity;
+use crate::reload::{ProcessName, ReloadUrl, SignalName};
 use crate::scalars::{Boolean, DataKey, ObjectName, Port, SidecarMode};
 
 /// Everything that annotations say. What did not parse is absent, and then a problem was recorded.
@@ -27,6 +28,9 @@ pub(crate) struct Request {
     pub(crate) cache: Option<GoDuration>,
     pub(crate) on_stale: Option<OnStale>,
     pub(crate) strict_lookup: bool,
+    pub(crate) signal: Option<SignalName>,
+    pub(crate) signal_process: Option<ProcessName>,
+    pub(crate) reload_url: Option<ReloadUrl>,
     pub(crate) sidecar_mode: Option<SidecarMode>,
     pub(crate) tmpfs_size: Option<Quantity>,
     pub(crate) metrics_port: MetricsPort,
@@ -177,6 +181,9 @@ impl<'a> Reader<'a> {
             cache: self.value("cache"),
             on_stale: self.value("on-stale"),
             strict_lookup: self.flag("strict-lookup"),
+            signal: self.value("signal"),
+            signal_process: self.signal_process(),
+            reload_url: self.value("reload-url"),
             sidecar_mode: self.value("sidecar-mode"),
             tmpfs_size: self.tmpfs_size(),
             metrics_port: MetricsPort {
@@ -323,6 +330,17 @@ impl<'a> Reader<'a> {
             );
         }
         Some(interval)
+    }
+
+    fn signal_process(&mut self) -> Option<ProcessName> {
+        if self.has_any(&["signal-process"]) && !self.has_any(&["signal"]) {
+            self.findings.problem(
+                "signal-process",
+                Reason::Conflict,
+                format_args!("says who gets {PREFIX}signal: set that too, or remove it"),
+            );
+        }
+        self.value("signal-process")
     }
 
     fn tmpfs_size(&mut self) -> Option<Quantity> {

@@ -15,5 +15,6 @@ mod first_line;
 mod missing;
 mod pods;
 mod refresh;
+mod reload;
 mod smoke;
 mod stale;

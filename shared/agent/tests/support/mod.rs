@@ -62,6 +62,7 @@ impl Bench {
             on_stale: OnStale::Serve,
             strict_lookup: false,
             file_mode: 0o444,
+            reload: None,
             metrics_port: None,
             log_level: LogLevel::Debug,
             log_format: LogFormat::Json,

@@ -102,6 +102,9 @@ fn every_working_annotation_takes_its_example_and_is_read() {
         if name == "ca-cert-key" {
             annotate(&mut good, "ca-cert-secret", json!("ca"));
         }
+        if name == "signal-process" {
+            annotate(&mut good, "signal", json!("SIGHUP"));
+        }
         injected(&good);
         let bad = match annotation.kind {
             Kind::Selection | Kind::Selections => "a]",
@@ -152,7 +155,7 @@ fn all_problems_are_reported_at_once() {
         ),
         ("secret-one", "db[login]:/keeper/secrets/same"),
         ("secret-two", "db[password]:/keeper/secrets/same/"),
-        ("signal", "SIGHUP"),
+        ("restart-on-change", "true"),
         ("init-only", "maybe"),
     ]);
     pod["spec"]["os"] = json!({"name": "windows"});
@@ -166,9 +169,9 @@ fn all_problems_are_reported_at_once() {
             ("inject".into(), Reason::UnsupportedPod),
             ("refresh-interval".into(), Reason::BadValue),
             ("refresh-intervall".into(), Reason::UnknownAnnotation),
+            ("restart-on-change".into(), Reason::NotYet),
             ("secret-relative".into(), Reason::BadPath),
             ("secret-two".into(), Reason::PathTaken),
-            ("signal".into(), Reason::NotYet),
         ]
     );
     let text = denial.to_string();

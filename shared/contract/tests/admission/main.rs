@@ -9,6 +9,7 @@ mod again;
 mod annotations;
 mod outputs;
 mod properties;
+mod reload;
 mod restricted;
 mod shapes;
 

@@ -39,6 +39,10 @@ fn any_json() -> impl Strategy<Value = Value> {
             "cpu",
             "memory",
             "securityContext",
+            "runAsUser",
+            "runAsNonRoot",
+            "shareProcessNamespace",
+            "hostPID",
             "fsGroup",
             "os",
             "nodeSelector",
@@ -91,6 +95,8 @@ fn good_pod() -> impl Strategy<Value = Value> {
         ("metrics-port", "0"),
         ("tmpfs-size", "8Mi"),
         ("refresh-interval", "1s"),
+        ("signal", "SIGHUP"),
+        ("reload-url", "http://localhost/"),
     ]);
     let container = (
         "[a-z]{1,8}",
@@ -127,6 +133,9 @@ fn good_pod() -> impl Strategy<Value = Value> {
         prop::option::of(0i64..3000),
     )
         .prop_map(|(selections, containers, init, volumes, policy, labels, group)| {
+            let told = |(name, _): &(&str, &str)| ["signal", "reload-url"].contains(name);
+            let init_only = selections.iter().any(|(name, _)| *name == "init-only");
+            let selections: Vec<_> = selections.into_iter().filter(|s| !(init_only && told(s))).collect();
             let mut pod = crate::pod(&selections);
             pod["spec"] = json!({"containers": containers, "restartPolicy": policy, "unknown": {"x": "y"}});
             if let Some(init) = init {
