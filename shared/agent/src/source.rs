@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read as _;
 
 use keeper_contract::{AgentConfig, Auth};
-use keeper_ksm::{Client, ClientOptions, ConfigError, DeviceConfig};
+use keeper_ksm::{Client, ClientOptions, ConfigError, DeviceConfig, ProxyOptions};
 use zeroize::Zeroizing;
 
 /// Larger than any device config or bundle of certificates.
@@ -41,6 +41,7 @@ pub enum SourceError {
 pub(crate) struct Source {
     auth: Auth,
     ca_cert_file: Option<String>,
+    proxy: Option<ProxyOptions>,
     max_answer_bytes: usize,
     current: Option<Current>,
 }
@@ -64,6 +65,10 @@ impl Source {
         Self {
             auth: config.auth.clone(),
             ca_cert_file: config.ca_cert_file.clone(),
+            proxy: config.proxy.as_ref().map(|proxy| ProxyOptions {
+                url: proxy.url.to_string(),
+                no_proxy: proxy.no_proxy.to_string(),
+            }),
             max_answer_bytes,
             current: None,
         }
@@ -117,6 +122,7 @@ impl Source {
             })?;
         let options = ClientOptions {
             extra_ca_pem: mounted.ca.clone(),
+            proxy: self.proxy.clone(),
             max_answer_bytes: self.max_answer_bytes,
             ..ClientOptions::default()
         };
