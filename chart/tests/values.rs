@@ -25,6 +25,7 @@ fn settings_are_complete_by_default() {
             "ownNamespace": "keeper-security",
             "excludedNamespaces": [],
             "defaults": {"log-level": "info"},
+            "noProxy": "",
             "resources": {"cpuRequest": "5m", "cpuLimit": null, "memoryRequest": "8Mi", "memoryLimit": null},
             "logFormat": "json",
         })
@@ -38,6 +39,9 @@ sidecarImage: {repository: registry.example:5000/keeper/sidecar, tag: 9.9.9, pul
 excludedNamespaces: [payments]
 logging: {level: debug, format: text}
 sidecarResources: {requests: {cpu: 0.5, memory: 16Mi}, limits: {cpu: 2, memory: 64Mi}}
+proxy:
+  httpsProxy: http://proxy.corp:3128
+  noProxy: .corp,10.0.0.0/8
 defaults:
   ksmConfig: keeper-auth
   caCertConfigMap: keeper-ca
@@ -60,7 +64,9 @@ defaults:
                 "refresh-interval": "10m",
                 "fail-on-error": "false",
                 "log-level": "warn",
+                "proxy": "http://proxy.corp:3128",
             },
+            "noProxy": ".corp,10.0.0.0/8",
             "resources": {"cpuRequest": "0.5", "cpuLimit": "2", "memoryRequest": "16Mi", "memoryLimit": "64Mi"},
             "logFormat": "text",
         })
@@ -285,6 +291,14 @@ fn what_cannot_be_right_is_refused() {
             "exclude each other",
         ),
         ("{podAnnotations: {a: 1}}", "/podAnnotations/a"),
+        (
+            "{proxy: {httpsProxy: 'http://user:pw@proxy:3128'}}",
+            "/proxy/httpsProxy",
+        ),
+        (
+            "{proxy: {httpsProxy: 'proxy.corp:3128'}}",
+            "/proxy/httpsProxy",
+        ),
     ] {
         let message = refusal(values);
         assert!(

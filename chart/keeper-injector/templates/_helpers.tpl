@@ -42,6 +42,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
       "refreshInterval" "refresh-interval" }}
 {{- with index $.Values.defaults $value }}{{ $_ := set $defaults $annotation . }}{{ end }}
 {{- end }}
+{{- with .Values.proxy.httpsProxy }}{{ $_ := set $defaults "proxy" . }}{{ end }}
 {{- if not (kindIs "invalid" .Values.defaults.failOnError) }}
 {{- $_ := set $defaults "fail-on-error" (.Values.defaults.failOnError | toString) }}
 {{- end }}
@@ -61,6 +62,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
       "ownNamespace" .Release.Namespace
       "excludedNamespaces" .Values.excludedNamespaces
       "defaults" $defaults
+      "noProxy" .Values.proxy.noProxy
       "resources" $resources
       "logFormat" .Values.logging.format
     | toYaml }}

@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::time::Duration;
 
 use keeper_contract::{AgentConfig, Auth};
-use keeper_ksm::{Client, ClientOptions, ConfigError, DeviceConfig};
+use keeper_ksm::{Client, ClientOptions, ConfigError, DeviceConfig, ProxyOptions};
 use zeroize::Zeroizing;
 
 /// Larger than any device config or bundle of certificates.
@@ -42,6 +42,7 @@ pub enum SourceError {
 pub(crate) struct Source {
     auth: Auth,
     ca_cert_file: Option<String>,
+    proxy: Option<ProxyOptions>,
     max_answer_bytes: usize,
     call_deadline: Duration,
     current: Option<Current>,
@@ -66,6 +67,10 @@ impl Source {
         Self {
             auth: config.auth.clone(),
             ca_cert_file: config.ca_cert_file.clone(),
+            proxy: config.proxy.as_ref().map(|proxy| ProxyOptions {
+                url: proxy.url.to_string(),
+                no_proxy: proxy.no_proxy.to_string(),
+            }),
             max_answer_bytes,
             call_deadline: ClientOptions::default().total_timeout,
             current: None,
@@ -125,6 +130,7 @@ impl Source {
             })?;
         let options = ClientOptions {
             extra_ca_pem: mounted.ca.clone(),
+            proxy: self.proxy.clone(),
             max_answer_bytes: self.max_answer_bytes,
             total_timeout: self.call_deadline,
             ..ClientOptions::default()

@@ -437,6 +437,32 @@ async fn the_mounted_config_is_read_for_each_call() {
 }
 
 #[tokio::test]
+async fn calls_go_through_the_proxy_of_the_config_except_to_this_machine() {
+    let mut bench = Bench::new(VAULT, &["Payments[password] -> pay"]).await;
+    // Nobody listens on a port that was let go.
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = gone.local_addr().unwrap().to_string();
+    drop(gone);
+    bench.config.proxy = Some(keeper_contract::Proxy {
+        url: format!("http://{address}").parse().unwrap(),
+        no_proxy: "corp".parse().unwrap(),
+    });
+    assert!(refresh(&mut bench.agent()).await.is_complete());
+
+    let elsewhere = bench.sim.device_config().unwrap();
+    let elsewhere = elsewhere.replace("localhost", "keeper.invalid");
+    fs::write(bench.root.path().join("auth/config"), elsewhere).unwrap();
+    let refused = refresh(&mut bench.agent()).await;
+    let failures = failures(&refused);
+    assert!(
+        failures[0].contains(&format!("the proxy {address} gives no connection")),
+        "{failures:?}"
+    );
+    assert_eq!(refused.failures[0].reason(), Reason::Unreachable);
+    assert_eq!(bench.read("pay").unwrap(), "pay");
+}
+
+#[tokio::test]
 async fn values_are_rendered_as_the_contract_says() {
     let vault = r#"
 records:

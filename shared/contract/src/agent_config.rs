@@ -4,6 +4,7 @@
 use keeper_notation::{Notation, RecordRef};
 use serde::{Deserialize, Serialize};
 
+use crate::proxy::{NoProxy, ProxyUrl};
 use crate::reload::Reload;
 
 /// The agents' whole configuration, the JSON in [`crate::layout::CONFIG_ENV`].
@@ -15,6 +16,9 @@ pub struct AgentConfig {
     /// A PEM file whose certificates are trusted beside the built-in roots.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_cert_file: Option<String>,
+    /// The proxy for calls to Keeper; none: they go straight. The agents read no environment variable of a proxy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<Proxy>,
     /// The directories of the volume that the application mounts.
     pub directories: Vec<Directory>,
     /// The files to publish. Empty: authenticate once, publish nothing.
@@ -56,6 +60,17 @@ pub enum Auth {
         /// The mounted file that holds the device config.
         file: String,
     },
+}
+
+/// A proxy, and what is called without it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Proxy {
+    /// Its address.
+    pub url: ProxyUrl,
+    /// Hosts that are called without it, beside loopback and link-local addresses.
+    #[serde(default, skip_serializing_if = "NoProxy::is_empty")]
+    pub no_proxy: NoProxy,
 }
 
 /// One directory of the volume, mounted read-only into the application at `mount_path`.

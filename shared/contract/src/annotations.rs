@@ -246,7 +246,7 @@ pub const TABLE: &[Annotation] = {
         row(Authentication, "ca-cert-key", DataKey, "ca.crt",
             "The key that holds the PEM text. Belongs to the `ca-cert-secret` or `ca-cert-configmap` that is set in the same place.").default("ca.crt"),
         row(Authentication, "proxy", Text, "http://proxy.corp:3128",
-            "Proxy for calls to Keeper and the clouds.").not_yet(),
+            "Proxy for calls to Keeper: `http://` or `https://`, host and port, without user or password. `none`: no proxy, whatever the chart says. See [proxies](../proxies.md).").default("none"),
 
         row(Secrets, "secret", Selections, "Orders DB",
             "Selections, separated by commas; each becomes a file."),

@@ -16,6 +16,7 @@ pub mod path;
 mod plan;
 mod pod;
 mod problem;
+mod proxy;
 pub mod quantity;
 pub mod reference;
 pub mod reload;
@@ -27,7 +28,8 @@ mod settings;
 
 pub use admission::{Cluster, Decision, Injection, Shape, SkipReason, admit};
 pub use agent_config::{
-    AgentConfig, Auth, Directory, Format, LogFormat, LogLevel, OnStale, Output, Selection,
+    AgentConfig, Auth, Directory, Format, LogFormat, LogLevel, OnStale, Output, Proxy, Selection,
 };
 pub use problem::{Denial, Problem, Reason};
+pub use proxy::{NoProxy, NoProxyError, ProxyError, ProxyUrl};
 pub use settings::{PullPolicy, Resources, Settings, SettingsError};

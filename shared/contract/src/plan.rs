@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::admission::{Cluster, Shape};
-use crate::agent_config::{AgentConfig, Auth, LogLevel, OnStale};
+use crate::agent_config::{AgentConfig, Auth, LogLevel, OnStale, Proxy};
 use crate::annotations::PREFIX;
 use crate::identity::Identity;
 use crate::layout;
@@ -96,6 +96,7 @@ pub(crate) fn plan(
     let Request {
         auth_secret,
         ca,
+        proxy,
         files,
         refresh_interval,
         init_only: _,
@@ -138,6 +139,10 @@ pub(crate) fn plan(
         ca_cert_file: ca
             .is_some()
             .then(|| format!("{}/{CA_FILE}", layout::CA_DIR)),
+        proxy: proxy.map(|url| Proxy {
+            url,
+            no_proxy: settings.no_proxy.clone(),
+        }),
         directories,
         outputs,
         refresh_interval_seconds: refresh_interval?.seconds(),

@@ -12,6 +12,7 @@ use crate::annotations::{self, PREFIX, Scope, Status};
 use crate::duration::{GoDuration, RefreshInterval};
 use crate::files::{self, File};
 use crate::problem::{Findings, LISTED, Problem, Reason, quoted};
+use crate::proxy::{ProxyChoice, ProxyUrl};
 use crate::quantity::Quantity;
 use crate::reload::{ProcessName, ReloadUrl, SignalName};
 use crate::scalars::{Boolean, DataKey, ObjectName, Port, SidecarMode};
@@ -21,6 +22,7 @@ use crate::scalars::{Boolean, DataKey, ObjectName, Port, SidecarMode};
 pub(crate) struct Request {
     pub(crate) auth_secret: Option<ObjectName>,
     pub(crate) ca: Option<CaSource>,
+    pub(crate) proxy: Option<ProxyUrl>,
     pub(crate) files: Vec<File>,
     pub(crate) refresh_interval: Option<RefreshInterval>,
     pub(crate) init_only: bool,
@@ -174,6 +176,9 @@ impl<'a> Reader<'a> {
         Request {
             auth_secret: self.auth_secret(),
             ca: self.ca(),
+            proxy: self
+                .value::<ProxyChoice>("proxy")
+                .and_then(|choice| choice.0),
             files: files::read(&self.pod, self.findings),
             refresh_interval: self.refresh_interval(),
             init_only: self.flag("init-only"),

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::agent_config::LogFormat;
 use crate::problem::{Problem, quoted};
+use crate::proxy::{NoProxy, NoProxyError};
 use crate::quantity::{Quantity, QuantityError};
 use crate::request;
 
@@ -27,6 +28,8 @@ pub struct Settings {
     pub excluded_namespaces: BTreeSet<String>,
     /// Cluster-wide defaults of annotations: name without prefix, value. Each one parses.
     pub defaults: BTreeMap<String, String>,
+    /// Hosts that are called without a proxy.
+    pub no_proxy: NoProxy,
     /// Resources of the injected containers.
     pub resources: Resources,
     /// Shape of the agents' log lines.
@@ -71,6 +74,9 @@ pub enum SettingsError {
         /// What stands there.
         value: String,
     },
+    /// An entry of the hosts without a proxy.
+    #[error("noProxy: {0}")]
+    NoProxy(#[from] NoProxyError),
     /// A resource's amount.
     #[error("resources.{key}: {value} {error}")]
     Quantity {
@@ -123,6 +129,8 @@ struct Raw {
     #[serde(default)]
     defaults: BTreeMap<String, Scalar>,
     #[serde(default)]
+    no_proxy: String,
+    #[serde(default)]
     resources: RawResources,
     #[serde(default)]
     log_format: Option<LogFormat>,
@@ -172,6 +180,7 @@ impl TryFrom<Raw> for Settings {
             own_namespace,
             excluded_namespaces,
             defaults,
+            no_proxy,
             resources,
             log_format,
         } = raw;
@@ -197,6 +206,7 @@ impl TryFrom<Raw> for Settings {
             own_namespace: namespace("ownNamespace", own_namespace)?,
             excluded_namespaces,
             defaults,
+            no_proxy: no_proxy.parse()?,
             resources: resources.try_into()?,
             log_format: log_format.unwrap_or(LogFormat::Json),
         })
@@ -319,7 +329,7 @@ mod tests {
     #[test]
     fn errors_name_the_key() {
         type Change = (&'static str, fn(&mut Value));
-        let changes: [Change; 13] = [
+        let changes: [Change; 14] = [
             ("sidecarImage", |v| v["sidecarImage"] = json!("")),
             ("sidecarImage", |v| v["sidecarImage"] = json!("a b")),
             ("ownNamespace", |v| v["ownNamespace"] = json!("Keeper")),
@@ -338,8 +348,9 @@ mod tests {
                 v["defaults"] = json!({"secret-x": "y"});
             }),
             ("defaults.proxy", |v| {
-                v["defaults"] = json!({"proxy": "http://x"});
+                v["defaults"] = json!({"proxy": "http://user:pw@proxy:3128"});
             }),
+            ("noProxy", |v| v["noProxy"] = json!("corp:443")),
             ("defaults.ca-cert-", |v| {
                 v["defaults"] = json!({"ca-cert-secret": "a", "ca-cert-configmap": "b"});
             }),

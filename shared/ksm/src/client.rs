@@ -17,6 +17,7 @@ use crate::config::ServerKey;
 use crate::crypto::{self, GCM_OVERHEAD, KEY_LEN, Key, NONCE_LEN};
 use crate::error::clean;
 use crate::refusal::{Refusal, refusal};
+use crate::route::{ProxyOptions, Route};
 use crate::transport;
 use crate::wire::Payload;
 use crate::{DeviceConfig, Error, File, Folders, SecretBytes, Uid, Vault, encoding, server_keys};
@@ -26,6 +27,8 @@ use crate::{DeviceConfig, Error, File, Folders, SecretBytes, Uid, Vault, encodin
 pub struct ClientOptions {
     /// PEM certificates that are trusted beside the built-in roots.
     pub extra_ca_pem: Option<Vec<u8>>,
+    /// The proxy; none: calls go straight. No environment variable is read.
+    pub proxy: Option<ProxyOptions>,
     /// The client version that we announce. Keeper has a list of the versions that it takes, so this is that
     /// of a released SDK.
     pub client_version: String,
@@ -43,6 +46,7 @@ impl Default for ClientOptions {
     fn default() -> Self {
         Self {
             extra_ca_pem: None,
+            proxy: None,
             client_version: "mr17.3.0".to_owned(),
             connect_timeout: Duration::from_secs(5),
             total_timeout: Duration::from_secs(25),
@@ -57,6 +61,7 @@ pub struct Client {
     config: DeviceConfig,
     options: ClientOptions,
     http: reqwest::Client,
+    route: Route,
     random: SystemRandom,
     state: Mutex<State>,
 }
@@ -79,9 +84,12 @@ impl Client {
     /// A client for `config`. Nothing is sent yet.
     ///
     /// # Errors
-    /// [`Error::ExtraCa`] when the extra certificates can't be used.
+    /// [`Error::ExtraCa`] when the extra certificates can't be used, [`Error::ProxyAddress`] when the proxy's address
+    /// can't.
     pub fn new(config: DeviceConfig, options: ClientOptions) -> Result<Self, Error> {
-        let http = transport::build(options.extra_ca_pem.as_deref(), options.connect_timeout)?;
+        let route = Route::new(options.proxy.as_ref())?;
+        let extra_ca = options.extra_ca_pem.as_deref();
+        let http = transport::build(extra_ca, &route, options.connect_timeout)?;
         let state = Mutex::new(State {
             server_key: config.server_key,
             server_time: None,
@@ -90,6 +98,7 @@ impl Client {
             config,
             options,
             http,
+            route,
             random: SystemRandom::new(),
             state,
         })
@@ -141,7 +150,7 @@ impl Client {
         let answer = self
             .within_deadline(&host, async {
                 let response = self.http.get(url).send().await;
-                let response = response.map_err(|e| transport::failure(&e, &host))?;
+                let response = response.map_err(|e| transport::failure(&e, &host, &self.route))?;
                 transport::read(response, &host, &what, limit.saturating_add(GCM_OVERHEAD)).await
             })
             .await?;
@@ -216,7 +225,7 @@ impl Client {
             .body(sealed.body)
             .send()
             .await
-            .map_err(|e| transport::failure(&e, host))?;
+            .map_err(|e| transport::failure(&e, host, &self.route))?;
         self.note_time(&response);
         let what = format!("the answer of {host}");
         let answer = transport::read(response, host, &what, self.options.max_answer_bytes).await?;

@@ -14,6 +14,27 @@ pub enum Error {
         /// The cause, in the transport's words.
         reason: String,
     },
+    /// The proxy gives no connection.
+    #[error("the proxy {proxy} gives no connection to {host}: {reason}")]
+    Proxy {
+        /// Host that was called.
+        host: String,
+        /// Host and port of the proxy.
+        proxy: String,
+        /// What it does.
+        reason: String,
+    },
+    /// The proxy demands a user name and password.
+    #[error(
+        "the proxy {proxy} demands a user name and password (status 407), and none are ever sent: let it pass calls \
+         of this cluster to {host} without, or set keeper.security/proxy to one that does"
+    )]
+    ProxyAuthentication {
+        /// Host that was called.
+        host: String,
+        /// Host and port of the proxy.
+        proxy: String,
+    },
     /// A TLS certificate that we have no reason to trust.
     #[error(
         "the certificate of {host} is not trusted: {reason}. Where a proxy inspects TLS, add its CA with \
@@ -108,6 +129,11 @@ pub enum Error {
         /// What happened.
         reason: String,
     },
+    /// The proxy's address.
+    #[error(
+        "the proxy's address cannot be used: it is http:// or https://, a host and a port, without user name or password"
+    )]
+    ProxyAddress,
     /// The extra trust roots.
     #[error("the extra CA certificates cannot be used: {0}")]
     ExtraCa(String),
@@ -137,6 +163,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Connect { .. }
+            | Self::Proxy { .. }
             | Self::Untrusted { .. }
             | Self::Timeout { .. }
             | Self::Broken { .. }
@@ -148,6 +175,8 @@ impl Error {
             Self::InvalidClientVersion { .. }
             | Self::ServerKey { .. }
             | Self::Rejected { .. }
+            | Self::ProxyAuthentication { .. }
+            | Self::ProxyAddress
             | Self::ExtraCa(_) => ErrorKind::Config,
             Self::TooLarge { .. } => ErrorKind::TooLarge,
         }

@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::Error;
 use crate::error::clean;
+use crate::route::Route;
 
 /// Longest body of an answer that is not 200; the rest is not read.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
@@ -29,19 +30,26 @@ pub(crate) struct Answer {
     pub(crate) retry_after: Option<Duration>,
 }
 
-/// A client that trusts the built-in roots and those in `extra_ca`.
-pub(crate) fn build(extra_ca: Option<&[u8]>, connect: Duration) -> Result<reqwest::Client, Error> {
+/// A client that trusts the built-in roots and those in `extra_ca`. It reads no environment variable.
+pub(crate) fn build(
+    extra_ca: Option<&[u8]>,
+    route: &Route,
+    connect: Duration,
+) -> Result<reqwest::Client, Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|e| Error::Local(e.to_string()))?
         .with_root_certificates(roots(extra_ca)?)
         .with_no_client_auth();
-    reqwest::Client::builder()
+    let mut builder = reqwest::Client::builder().no_proxy();
+    if let Some(proxy) = route.proxy()? {
+        builder = builder.proxy(proxy);
+    }
+    builder
         .tls_backend_preconfigured(tls)
         .https_only(true)
         .http1_only()
-        .no_proxy()
         .redirect(Policy::none())
         .referer(false)
         .connect_timeout(connect)
@@ -125,22 +133,74 @@ pub(crate) async fn read(
     })
 }
 
-/// What a request that brought no answer means.
-pub(crate) fn failure(error: &reqwest::Error, host: &str) -> Error {
+/// What a request that brought no answer means. `host` may have a port.
+pub(crate) fn failure(error: &reqwest::Error, host: &str, route: &Route) -> Error {
+    let tunnel = error.is_connect().then(|| tunnel_failure(error)).flatten();
     let host = host.to_owned();
+    let proxy = route.to(&host);
     if let Some(tls) = rustls_cause(error) {
         let reason = clean(&tls.to_string());
+        // TLS with the proxy itself, before there is a tunnel.
+        let host = match (proxy, tunnel) {
+            (Some(proxy), Some(_)) => proxy.to_owned(),
+            _ => host,
+        };
         return match tls {
             rustls::Error::InvalidCertificate(_) => Error::Untrusted { host, reason },
             _ => Error::Connect { host, reason },
         };
     }
     let reason = reason(error);
-    if error.is_connect() {
-        Error::Connect { host, reason }
-    } else {
-        Error::Broken { host, reason }
+    if !error.is_connect() {
+        return Error::Broken { host, reason };
     }
+    let Some(proxy) = proxy.map(str::to_owned) else {
+        return Error::Connect { host, reason };
+    };
+    match tunnel {
+        Some(Tunnel::NeedsPassword) => Error::ProxyAuthentication { host, proxy },
+        Some(Tunnel::Refused) => Error::Proxy {
+            host,
+            proxy,
+            reason: "it refuses, or cannot reach it either; its log tells which".to_owned(),
+        },
+        Some(Tunnel::NotReached) => Error::Proxy {
+            host,
+            proxy,
+            reason: format!("it cannot be reached: {reason}"),
+        },
+        Some(Tunnel::Broken) | None => Error::Proxy {
+            host,
+            proxy,
+            reason,
+        },
+    }
+}
+
+/// What a proxy did in place of opening a tunnel.
+enum Tunnel {
+    NeedsPassword,
+    Refused,
+    NotReached,
+    Broken,
+}
+
+/// What became of the tunnel, if it did not open. hyper-util keeps the type of this error to itself, so its text
+/// has to tell; tests/proxy.rs notices when that changes.
+fn tunnel_failure(error: &reqwest::Error) -> Option<Tunnel> {
+    let mut cause = error.source();
+    while let Some(current) = cause {
+        if let Some(text) = current.to_string().strip_prefix("tunnel error: ") {
+            return Some(match text {
+                "proxy authorization required" => Tunnel::NeedsPassword,
+                "unsuccessful" => Tunnel::Refused,
+                "failed to create underlying connection" => Tunnel::NotReached,
+                _ => Tunnel::Broken,
+            });
+        }
+        cause = current.source();
+    }
+    None
 }
 
 /// The server's clock: the beginning of the second that its time is in.

@@ -50,6 +50,7 @@ impl Bench {
                 file: path("auth/config"),
             },
             ca_cert_file: Some(path("ca.crt")),
+            proxy: None,
             directories: vec![Directory {
                 mount_path: "/keeper/secrets".into(),
                 sub_path: "dirs/0".into(),

@@ -1,7 +1,7 @@
 //! Each annotation, good and bad.
 
 use keeper_contract::annotations::{Kind, Status, TABLE};
-use keeper_contract::{Auth, Cluster, Decision, LogLevel, Reason, SkipReason, admit};
+use keeper_contract::{Auth, Cluster, Decision, LogLevel, Reason, Settings, SkipReason, admit};
 use serde_json::json;
 
 use crate::{
@@ -362,6 +362,31 @@ fn an_extra_trust_root() {
         reasons(&denied(&pod(&[("ca-cert-key", "a.pem")]))),
         [("ca-cert-key".into(), Reason::Conflict)]
     );
+}
+
+#[test]
+fn a_proxy() {
+    let proxy = |annotations: &[(&str, &str)], defaults| {
+        let pod = pod(annotations);
+        let settings: Settings = serde_json::from_value(json!({
+            "sidecarImage": "sidecar", "ownNamespace": "keeper", "noProxy": ".corp, 10.0.0.0/8", "defaults": defaults
+        }))
+        .unwrap();
+        let injection = injection(admit(&pod, "default", &settings, &CURRENT));
+        let proxy = config(&apply(&pod, &injection)).proxy;
+        proxy.map(|proxy| (proxy.url.to_string(), proxy.no_proxy.to_string()))
+    };
+    let through = |url: &str| Some((url.to_owned(), "corp,10.0.0.0/8".to_owned()));
+    let chart = json!({"proxy": "http://chart.corp:3128"});
+    assert_eq!(proxy(&[], json!({})), None);
+    assert_eq!(proxy(&[], chart.clone()), through("http://chart.corp:3128"));
+    let own = [("proxy", "https://own.corp")];
+    assert_eq!(proxy(&own, chart.clone()), through("https://own.corp:443"));
+    assert_eq!(proxy(&[("proxy", "none")], chart), None);
+
+    let denial = denied(&pod(&[("proxy", "http://user:s3cret@proxy.corp:3128")]));
+    assert_eq!(reasons(&denial), [("proxy".into(), Reason::BadValue)]);
+    assert!(!denial.to_string().contains("s3cret"), "{denial}");
 }
 
 #[test]
