@@ -322,6 +322,13 @@ impl Runner {
         message.clone_into(&mut self.last_failure);
         if !first {
             self.state.tries = self.state.tries.saturating_add(1);
+            if refresh
+                .failures
+                .iter()
+                .any(|f| f.reason() == Reason::Throttled)
+            {
+                self.schedule.move_away(random());
+            }
             self.denied = refresh
                 .failures
                 .iter()
