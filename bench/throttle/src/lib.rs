@@ -6,8 +6,11 @@
 //! `docs/throttling.md`.
 
 mod fleet;
+mod plot;
 mod pod;
 mod random;
+mod report;
 
 pub use fleet::{Fleet, Outcome, Steady};
 pub use pod::{Policy, Shape};
+pub use report::Report;
