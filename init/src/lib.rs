@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use keeper_agent::{Exit, Runner};
+use keeper_agent::{Exit, Host, Runner};
 
 /// How long the first fetch may take. With a thousand pods at once on one client id, the last is served
 /// after 5 to 6 minutes (docs/throttling.md).
@@ -15,6 +15,6 @@ pub const LIMIT: Duration = Duration::from_secs(15 * 60);
 /// # Errors
 /// A failure that waiting can't cure, or the end of [`LIMIT`]. Where the pod may start without its secrets, the
 /// first failure is none.
-pub async fn first_fetch(runner: &mut Runner) -> Result<(), Exit> {
+pub async fn first_fetch(runner: &mut Runner<impl Host>) -> Result<(), Exit> {
     runner.first_fetch(LIMIT).await
 }

@@ -231,7 +231,7 @@ impl Slots {
     ) -> Next {
         let took = Duration::from_millis(u64::try_from(took_ms).unwrap_or(0));
         self.clock
-            .observe(date_ms - (now_ms + self.node_ahead_ms), took);
+            .observe(at(date_ms), at(now_ms + self.node_ahead_ms), took);
         let now = self.keeper_time(now_ms);
         let slot = if allowed {
             self.tries = 0;
@@ -248,10 +248,12 @@ impl Slots {
 
     /// The pod's idea of Keeper's time.
     fn keeper_time(&self, now_ms: i64) -> KeeperTime {
-        let ms = u64::try_from(now_ms + self.node_ahead_ms).unwrap_or(0);
-        let node: SystemTime = UNIX_EPOCH + Duration::from_millis(ms);
-        self.clock.at(node)
+        self.clock.at(at(now_ms + self.node_ahead_ms))
     }
+}
+
+fn at(ms: i64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(u64::try_from(ms).unwrap_or(0))
 }
 
 fn millis(duration: Duration) -> i64 {
