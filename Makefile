@@ -1,7 +1,7 @@
 # The commands of the project. Each target installs or builds what it needs.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint images cluster cluster-down e2e
+.PHONY: help throttling demo test lint images cluster cluster-down e2e
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ lint: ## format, clippy, and what deny.toml bans
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	./.ci/deny
+
+throttling: ## the tables (printed) and the plot of docs/throttling.md, simulated
+	cargo run --quiet -p keeper-throttle-sim -- docs/images/throttling.svg
 
 images: ## OCI archives in dist/
 	./images/build

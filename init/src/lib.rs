@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use keeper_agent::{Exit, Host, Runner};
 
-/// How long the first fetch may take. All retries with their doubling ranges fit in: with a whole fleet on one
-/// throttled client id, the last pod was served after 9 minutes in the simulation.
+/// How long the first fetch may take. With a thousand pods at once on one client id, the last is served
+/// after 5 to 6 minutes (docs/throttling.md).
 pub const LIMIT: Duration = Duration::from_secs(15 * 60);
 
 /// Fetches and publishes once. What a process of this pod has published before is left as it is: the sidecar,

@@ -438,6 +438,10 @@ impl<H: Host> Runner<H> {
             // An outage says nothing about access: what Keeper said last still stands.
             self.state.denied =
                 refresh.failures.iter().any(denies) || self.state.denied && !refresh.answered;
+            let throttled = |f: &Failure| f.reason() == Reason::Throttled;
+            if refresh.failures.iter().any(throttled) {
+                self.schedule.move_away(self.host.random());
+            }
             let age = self
                 .age()
                 .map_or_else(|| "unknown".to_owned(), text::duration);

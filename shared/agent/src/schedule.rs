@@ -11,13 +11,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-/// Doublings of the range of frames that a retry is drawn from: 1, 2, 4, … 64.
-const MAX_DOUBLINGS: u32 = 6;
+/// Doublings of the range of frames that a retry is drawn from: 1, 2, 4, 8. In each frame the first hundred
+/// calls pass and the others do no harm, so frames that too few retry in are lost to a crowd.
+const MAX_DOUBLINGS: u32 = 3;
 /// The longest wait that a server may ask for; a longer one is taken as this.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 /// Frames among which a pod that has nothing published yet catches up after it missed its slot: the
 /// `postStart` hook gives its container two.
 const CATCH_UP_FRAMES: u64 = 2;
+/// The same for a pod with secrets, however long its interval is.
+const MOST_CATCH_UP_FRAMES: u64 = 64;
 
 /// A moment on Keeper's clock, in milliseconds since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -151,7 +154,13 @@ impl Schedule {
         KeeperTime(rounds.saturating_mul(interval_ms).saturating_add(phase))
     }
 
-    /// The slot after the `tries`-th failure in a row: a random frame among the next 1, 2, 4, … 64, and not
+    /// Takes another frame of the interval for the regular slots: a refresh was throttled, so too many pods
+    /// have the present one. A new process begins with the pod's first frame again, and learns the same.
+    pub fn move_away(&mut self, random: u64) {
+        self.own_frame = below(random >> 32, self.interval_frames);
+    }
+
+    /// The slot after the `tries`-th failure in a row: a random frame among the next 1, 2, 4, then 8, and not
     /// before the server's `retry_after` has passed.
     #[must_use]
     pub fn retry(
@@ -172,7 +181,7 @@ impl Schedule {
     pub fn catch_up(&self, now: KeeperTime, published: bool, random: u64) -> KeeperTime {
         let interval = u64::try_from(self.interval_frames).unwrap_or(1);
         let frames = if published {
-            interval.min(1 << MAX_DOUBLINGS)
+            interval.min(MOST_CATCH_UP_FRAMES)
         } else {
             CATCH_UP_FRAMES
         };
@@ -320,10 +329,24 @@ mod tests {
     }
 
     #[test]
-    fn retries_fall_into_the_next_1_2_4_to_64_frames() {
+    fn a_pod_that_moves_away_has_each_frame_of_its_interval_at_times() {
+        let mut schedule = pod("pod", 300);
+        let mut frames = std::collections::BTreeSet::new();
+        for n in 0..500u64 {
+            schedule.move_away(hash(&n.to_string()));
+            let at = schedule.regular(KeeperTime(0));
+            assert!(schedule.allows(at));
+            assert_eq!(schedule.regular(at).0, at.0 + 300_000);
+            frames.insert(at.0 / FRAME % 20);
+        }
+        assert_eq!(frames.len(), 20);
+    }
+
+    #[test]
+    fn retries_fall_into_the_next_1_2_4_then_8_frames() {
         let schedule = pod("pod", 300);
         let now = KeeperTime(FRAME * 1_000 + 7_000);
-        for (tries, frames) in [(1, 1), (2, 2), (3, 4), (7, 64), (8, 64), (u32::MAX, 64)] {
+        for (tries, frames) in [(1, 1), (2, 2), (3, 4), (4, 8), (5, 8), (u32::MAX, 8)] {
             let mut seen = std::collections::BTreeSet::new();
             for n in 0..5_000u64 {
                 let at = schedule.retry(now, tries, None, hash(&n.to_string()));
@@ -341,7 +364,7 @@ mod tests {
         let at = schedule.retry(now, 1, Some(Duration::from_secs(60)), 0);
         assert_eq!(at.0, FRAME * 1_005);
         let longest = schedule.retry(now, 9, Some(Duration::MAX), u64::MAX);
-        assert!(longest.since(now) <= MAX_RETRY_AFTER + Duration::from_secs(65 * 15));
+        assert!(longest.since(now) <= MAX_RETRY_AFTER + Duration::from_secs(9 * 15));
         assert!(matches!(schedule.due(longest, now), Due::In(_)));
     }
 

@@ -87,7 +87,11 @@ pub(crate) fn plan(
             ),
         );
     }
-    let reload = reload(&request, pod, findings);
+    let reload = match shape {
+        // The shape's warning says that nothing is refreshed; so there is nothing to tell.
+        Some(Shape::InitOnly) if !request.init_only => None,
+        _ => reload(&request, pod, findings),
+    };
     let signals = reload.as_ref().is_some_and(|r| r.signal.is_some());
     let identity = match signals {
         true => Identity::to_signal(pod, findings),
