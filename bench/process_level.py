@@ -16,9 +16,15 @@ INTERVAL = 15
 REFRESHES_AN_HOUR = 3600 // 300
 #: Refreshes that are measured, after one that is not.
 REFRESHES = 4
-#: After a refresh, until the process is at rest.
+#: Seconds after a refresh until the process is at rest.
 SETTLE = 2.0
+#: Seconds until what a first fetch leaves behind has ended too: the connection, and the thread that looked the name up.
+START = 12.0
+#: Seconds between two looks of the waiting sidecar at the clock. It is measured over whole ones.
+LOOK = 60.0
 PEER = "Go SDK"
+#: The client whose process refreshes once an hour.
+IDLE = "idle"
 
 
 @dataclass(frozen=True)
@@ -27,26 +33,23 @@ class Rest:
 
     memory: proc.Memory
     cpu_a_refresh: float
-    cpu_a_second: float
     calls_a_refresh: float
     bytes_a_refresh: float
 
 
 def at_rest(binary: Path, peer_binary: Path, keeper_binary: Path, directory: Path) -> Iterator[Figure]:
     """Our sidecar with 1, 10 and 100 secrets of an application with 100 records, and the peer with 10 and 100."""
-    programs = {"ours-1": 1, "ours-10": 10, "ours-100": 100, "peer-10": 10, "peer-100": 100, "idle": 10}
+    programs = {"ours-1": 1, "ours-10": 10, "ours-100": 100, "peer-10": 10, "peer-100": 100, IDLE: 10}
     with ExitStack() as stack:
         keeper = stack.enter_context(Keeper(keeper_binary, directory / "rest", 100, list(programs)))
         running = {}
         for client, secrets in programs.items():
             start, file = (peer, peer_binary) if client.startswith("peer") else (sidecar, binary)
-            interval = 3600 if client == "idle" else INTERVAL
+            interval = 3600 if client == IDLE else INTERVAL
             running[client] = stack.enter_context(start(file, keeper, client, secrets, interval))
         for program in running.values():
             program.wait_published()
-        rests = _over_refreshes(keeper, running)
-    # What the sidecar does between two refreshes 5 minutes apart: a look at the clock each minute.
-    waiting = rests.pop("idle").cpu_a_second * 3600
+        rests, waiting = _over_refreshes(keeper, running)
     for secrets in (1, 10, 100):
         ours, theirs = rests[f"ours-{secrets}"], rests.get(f"peer-{secrets}")
         of = f"{secrets} secret{'s' if secrets > 1 else ''}"
@@ -58,14 +61,16 @@ def at_rest(binary: Path, peer_binary: Path, keeper_binary: Path, directory: Pat
         yield figure("private memory at rest", ours.memory.private, "MB", theirs and theirs.memory.private, 1.0 if target else None)
         yield figure("RSS at rest", ours.memory.rss, "MB", theirs and theirs.memory.rss, 4.0 if target else None)
         yield figure("CPU of a refresh", ours.cpu_a_refresh * 1e3, "ms", theirs and theirs.cpu_a_refresh * 1e3)
-        idle_hour = ours.cpu_a_refresh * REFRESHES_AN_HOUR + waiting
+        idle_hour = ours.cpu_a_refresh * REFRESHES_AN_HOUR + waiting * 3600
         yield figure("CPU of an idle hour", idle_hour * 1e3, "ms", theirs and theirs.cpu_a_refresh * REFRESHES_AN_HOUR * 1e3)
         yield figure("calls to Keeper a refresh", ours.calls_a_refresh, "", theirs and theirs.calls_a_refresh, 1.0)
         yield figure("bytes written by a refresh without a change", ours.bytes_a_refresh, "B", theirs and theirs.bytes_a_refresh, 0.0)
 
 
-def _over_refreshes(keeper: Keeper, running: dict[str, Program]) -> dict[str, Rest]:
-    refreshing = [client for client in running if client != "idle"]
+def _over_refreshes(keeper: Keeper, running: dict[str, Program]) -> tuple[dict[str, Rest], float]:
+    """Each process over some refreshes, and the processor time that the one which only waits takes in a second."""
+    refreshing = [client for client in running if client != IDLE]
+    time.sleep(START)
     first = keeper.calls()
     _wait_for_calls(keeper, {client: first[client] + 1 for client in refreshing})
     counted = {client: program.refreshes() for client, program in running.items()}
@@ -82,22 +87,21 @@ def _over_refreshes(keeper: Keeper, running: dict[str, Program]) -> dict[str, Re
             after = proc.files(program.volume)
             written[client] += proc.bytes_rewritten(entries[client], after)
             entries[client] = after
-    seconds, calls_after = time.monotonic() - began, keeper.calls()
+    calls_after = keeper.calls()
     cpu_after = {client: proc.cpu_seconds(program.pid) for client, program in running.items()}
     memory = {client: proc.memory(program.pid) for client, program in running.items()}
     rests = {}
-    for client, program in running.items():
-        used = cpu_after[client] - cpu[client]
-        # The idle one makes none.
-        refreshes = max(program.refreshes() - counted[client], 1)
+    for client in refreshing:
+        refreshes = running[client].refreshes() - counted[client]
         rests[client] = Rest(
             memory=memory[client],
-            cpu_a_refresh=used / refreshes,
-            cpu_a_second=used / seconds,
+            cpu_a_refresh=(cpu_after[client] - cpu[client]) / refreshes,
             calls_a_refresh=(calls_after[client] - calls[client]) / refreshes,
             bytes_a_refresh=written[client] / refreshes,
         )
-    return rests
+    time.sleep(-(time.monotonic() - began) % LOOK)
+    waiting = (proc.cpu_seconds(running[IDLE].pid) - cpu[IDLE]) / (time.monotonic() - began)
+    return rests, waiting
 
 
 def _wait_for_calls(keeper: Keeper, least: dict[str, int]) -> None:
