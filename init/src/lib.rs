@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use keeper_agent::{Exit, Runner};
+use keeper_agent::{Exit, Host, Runner};
 
 /// How long the first fetch may take. All retries with their doubling ranges fit in: with a whole fleet on one
 /// throttled client id, the last pod was served after 9 minutes in the simulation.
@@ -15,6 +15,6 @@ pub const LIMIT: Duration = Duration::from_secs(15 * 60);
 /// # Errors
 /// A failure that waiting can't cure, or the end of [`LIMIT`]. Where the pod may start without its secrets, the
 /// first failure is none.
-pub async fn first_fetch(runner: &mut Runner) -> Result<(), Exit> {
+pub async fn first_fetch(runner: &mut Runner<impl Host>) -> Result<(), Exit> {
     runner.first_fetch(LIMIT).await
 }

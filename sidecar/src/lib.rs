@@ -10,7 +10,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::process::ExitCode;
 
 use keeper_agent::schedule::Grid;
-use keeper_agent::{Agent, Exit, Metrics, Pod, Runner, Standing, environment, wait};
+use keeper_agent::{Agent, Exit, Metrics, Node, Pod, Runner, Standing, environment, wait};
 use keeper_contract::{AgentConfig, OnStale};
 use keeper_telemetry::{Readiness, build_info, init_logging, serve};
 use prometheus::Registry;
@@ -97,7 +97,7 @@ async fn until_terminated(
     build_info(&registry, "sidecar")?;
     let (port, on_stale) = (config.metrics_port, config.on_stale);
     let (agent, store) = Agent::open(config, &places.volume, metrics.clone())?;
-    let mut runner = Runner::new(agent, store, &pod, Grid::STANDARD, metrics);
+    let mut runner = Runner::new(Node::new(), agent, store, &pod, Grid::STANDARD, metrics);
     let ended = tokio::select! {
         biased;
         _ = terminate.recv() => None,

@@ -1,7 +1,7 @@
 //! One refresh: fetch, select, render, publish. When to refresh is [`crate::Runner`]'s to decide.
 
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use keeper_contract::{AgentConfig, Format, Output, Selection};
 use keeper_ksm::{Client, Folders, Record, Uid, Vault};
@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::dir::Dir;
 use crate::failure::Failure;
+use crate::host::Host;
 use crate::memory;
 use crate::metrics::Metrics;
 use crate::publish::{Content, Planned, PublishError, Published, Publisher};
@@ -130,17 +131,15 @@ impl Agent {
 
     /// Fetches and publishes once, and learns Keeper's time on the way. `may_be_partial` says whether outputs may
     /// be published although others failed.
-    ///
-    /// `random` names the publication.
     pub async fn refresh(
         &mut self,
         clock: &mut KeeperClock,
         may_be_partial: bool,
-        random: u64,
+        host: &impl Host,
     ) -> Refresh {
         self.metrics.refresh_began();
         let mut refresh = Refresh::default();
-        let fetched = match self.fetch(clock).await {
+        let fetched = match self.fetch(clock, host).await {
             Ok(fetched) => fetched,
             Err(failure) => {
                 refresh.failures.push(failure);
@@ -155,7 +154,7 @@ impl Agent {
             self.selector.all_found();
         }
         if refresh.is_complete() || may_be_partial {
-            self.publish(&rendered, &mut refresh, random);
+            self.publish(&rendered, &mut refresh, host);
         }
         self.metrics.failed(&refresh.failures);
         refresh
@@ -183,11 +182,15 @@ impl Agent {
     }
 
     /// The one call of a cycle, and a second one to another endpoint if a folder path has to be followed.
-    async fn fetch(&mut self, clock: &mut KeeperClock) -> Result<Fetched, Failure> {
+    async fn fetch(
+        &mut self,
+        clock: &mut KeeperClock,
+        host: &impl Host,
+    ) -> Result<Fetched, Failure> {
         let outputs = &self.config.outputs;
         let client = self.source.client()?;
         let filter = self.selector.filter(outputs);
-        let vault = get_secret(client, &filter, clock, &self.metrics).await?;
+        let vault = get_secret(client, &filter, clock, &self.metrics, host).await?;
         for warning in &vault.warnings {
             tracing::warn!(warning, "keeper warns");
         }
@@ -258,7 +261,8 @@ impl Agent {
         rendered
     }
 
-    fn publish(&self, rendered: &[Rendered], refresh: &mut Refresh, random: u64) {
+    fn publish(&self, rendered: &[Rendered], refresh: &mut Refresh, host: &impl Host) {
+        let random = host.random();
         for (index, publisher) in self.publishers.iter().enumerate() {
             let files: Vec<Planned<'_>> = self
                 .config
@@ -274,7 +278,7 @@ impl Agent {
                         .map_or(Content::LastGood, |bytes| Content::New(bytes)),
                 })
                 .collect();
-            match publisher.publish(&files, SystemTime::now(), random) {
+            match publisher.publish(&files, host.now(), random) {
                 Ok(published) => {
                     self.metrics.published(published);
                     if let Published::Changed(files) = published {
@@ -293,13 +297,14 @@ async fn get_secret(
     filter: &[Uid],
     clock: &mut KeeperClock,
     metrics: &Metrics,
+    host: &impl Host,
 ) -> Result<Vault, keeper_ksm::Error> {
     let began = Instant::now();
     let answer = client.get_secret(filter).await;
     let took: Duration = began.elapsed();
     metrics.called(took);
-    if let Some(ahead) = client.server_time_offset_millis() {
-        clock.observe(ahead, took);
+    if let Some(theirs) = client.take_server_time() {
+        clock.observe(theirs, host.now(), took);
     }
     answer
 }

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use notify::{RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use crate::agent::{Agent, Refresh};
 use crate::environment::Pod;
 use crate::failure::{self, Failure, Reason};
+use crate::host::{Host, Node};
 use crate::metrics::Metrics;
 use crate::schedule::{Due, Grid, KeeperTime, Schedule};
 use crate::state::{Fatal, State, Store, node_millis};
@@ -57,7 +58,8 @@ pub enum Standing {
 }
 
 /// Refreshes one pod's secrets in its slots.
-pub struct Runner {
+pub struct Runner<H = Node> {
+    host: H,
     agent: Agent,
     store: Store,
     state: State,
@@ -68,19 +70,28 @@ pub struct Runner {
     last_success: Option<SystemTime>,
     last_failure: String,
     denied: bool,
-    leftovers_at: Option<Instant>,
+    /// When the replaced files go, by the host's uptime.
+    leftovers_at: Option<Duration>,
     config_changed: Arc<Notify>,
 }
 
-impl Runner {
+impl<H: Host> Runner<H> {
     /// Takes up where the last process of this pod left off.
     #[must_use]
-    pub fn new(agent: Agent, store: Store, pod: &Pod, grid: Grid, metrics: Metrics) -> Self {
+    pub fn new(
+        host: H,
+        agent: Agent,
+        store: Store,
+        pod: &Pod,
+        grid: Grid,
+        metrics: Metrics,
+    ) -> Self {
         let state = store.load();
         let interval = Duration::from_secs(agent.config().refresh_interval_seconds.into());
         let refreshes = !agent.config().outputs.is_empty();
         metrics.set_interval(refreshes.then_some(interval));
         let mut runner = Self {
+            host,
             schedule: Schedule::new(grid, interval, &pod.uid),
             last_success: store.last_success(),
             last_failure: "nothing has failed so far".to_owned(),
@@ -116,14 +127,10 @@ impl Runner {
     /// # Errors
     /// A failure that waiting can't cure, or the end of `limit`.
     pub async fn first_fetch(&mut self, limit: Duration) -> Result<(), Exit> {
-        let began = Instant::now();
+        let deadline = self.host.uptime().saturating_add(limit);
         let mut plan = self.first_call();
         while !self.is_released() {
-            let left = limit.saturating_sub(began.elapsed());
-            if tokio::time::timeout(left, self.wait_for(plan))
-                .await
-                .is_err()
-            {
+            if self.wait_for(plan, deadline).await == Waited::TooLong {
                 let last = self.last_failure.clone();
                 return Err(Exit::GaveUp { after: limit, last });
             }
@@ -143,7 +150,7 @@ impl Runner {
             let standing = self.standing();
             self.metrics.set_stale(standing == Standing::Stale);
             observe(standing);
-            self.wait_for(plan).await;
+            self.wait_for(plan, Duration::MAX).await;
             plan = self.refresh().await?;
         }
     }
@@ -177,7 +184,7 @@ impl Runner {
 
     /// Time since the last success, if there was one.
     fn age(&self) -> Option<Duration> {
-        SystemTime::now().duration_since(self.last_success?).ok()
+        self.host.now().duration_since(self.last_success?).ok()
     }
 
     /// The slot of this process's first call; none: at once, or, for a pod that needs nothing any more, never.
@@ -188,7 +195,10 @@ impl Runner {
         match self.state.next_call {
             Some(planned) => Plan::At(planned),
             None if self.state.complete => self.regular(),
-            None => Plan::At(self.schedule.catch_up(self.now(), false, random())),
+            None => Plan::At(
+                self.schedule
+                    .catch_up(self.now(), false, self.host.random()),
+            ),
         }
     }
 
@@ -201,20 +211,22 @@ impl Runner {
         }
     }
 
-    async fn wait_for(&mut self, plan: Plan) {
+    /// Waits until a call is due, or the host's uptime reaches `deadline`.
+    async fn wait_for(&mut self, plan: Plan, deadline: Duration) -> Waited {
         let mut planned = match plan {
-            Plan::AtOnce => return,
+            Plan::AtOnce => return Waited::Due,
             Plan::Never => None,
             Plan::At(planned) => Some(planned),
         };
         let config_changed = Arc::clone(&self.config_changed);
         loop {
             let mut sleep = match planned.map(|planned| self.schedule.due(planned, self.now())) {
-                Some(Due::Now) => return,
+                Some(Due::Now) => return Waited::Due,
                 Some(Due::Missed) => {
+                    let random = self.host.random();
                     let again = self
                         .schedule
-                        .catch_up(self.now(), self.state.complete, random());
+                        .catch_up(self.now(), self.state.complete, random);
                     tracing::debug!("the slot of the next call has passed, taking another");
                     planned = Some(again);
                     continue;
@@ -222,8 +234,13 @@ impl Runner {
                 Some(Due::In(wait)) => wait.min(LONGEST_SLEEP),
                 None => LONGEST_SLEEP,
             };
+            let uptime = self.host.uptime();
+            if uptime >= deadline {
+                return Waited::TooLong;
+            }
+            sleep = sleep.min(deadline.saturating_sub(uptime));
             if let Some(at) = self.leftovers_at {
-                let left = at.saturating_duration_since(Instant::now());
+                let left = at.saturating_sub(uptime);
                 if left.is_zero() {
                     self.leftovers_at = None;
                     self.agent.remove_leftovers();
@@ -232,11 +249,11 @@ impl Runner {
                 }
             }
             tokio::select! {
-                () = tokio::time::sleep(sleep) => {}
+                () = self.host.sleep(sleep) => {}
                 () = config_changed.notified() => {
                     if planned.is_some() && self.agent.config_has_changed() {
                         tracing::info!("the device config has changed, using it in one of the next frames");
-                        let soon = self.schedule.retry(self.now(), CONFIG_FRAMES_TRIES, None, random());
+                        let soon = self.schedule.retry(self.now(), CONFIG_FRAMES_TRIES, None, self.host.random());
                         planned = planned.min(Some(soon));
                     }
                 }
@@ -254,19 +271,20 @@ impl Runner {
             self.state.next_call = Some(self.retry(None));
             self.save();
         }
-        let began = Instant::now();
+        let began = self.host.uptime();
         let fail_on_error = self.agent.config().fail_on_error;
         let may_be_partial = !first || !fail_on_error;
         let refresh = self
             .agent
-            .refresh(&mut self.state.clock, may_be_partial, random())
+            .refresh(&mut self.state.clock, may_be_partial, &self.host)
             .await;
         self.agent.pins().clone_into(&mut self.state.pins);
         if refresh.changed > 0 {
-            self.leftovers_at = Some(Instant::now() + LEFTOVERS_AFTER);
+            self.leftovers_at = Some(self.host.uptime().saturating_add(LEFTOVERS_AFTER));
         }
         if refresh.is_complete() {
-            self.succeeded(&refresh, began.elapsed());
+            let took = self.host.uptime().saturating_sub(began);
+            self.succeeded(&refresh, took);
             return Ok(self.regular());
         }
         let message = failure::message(&refresh.failures);
@@ -280,7 +298,7 @@ impl Runner {
             self.state.failed_open = true;
         }
         if first && fail_on_error && permanent {
-            let at_ms = node_millis(SystemTime::now());
+            let at_ms = node_millis(self.host.now());
             self.state.fatal = Some(Fatal {
                 message: message.clone(),
                 at_ms,
@@ -293,7 +311,7 @@ impl Runner {
     }
 
     fn succeeded(&mut self, refresh: &Refresh, took: Duration) {
-        let now = SystemTime::now();
+        let now = self.host.now();
         if refresh.changed > 0 {
             let duration = text::duration(took);
             tracing::info!(count = refresh.changed, duration, "secrets updated");
@@ -316,7 +334,7 @@ impl Runner {
     fn failed(&mut self, refresh: &Refresh, message: &str, first: bool) -> KeeperTime {
         if refresh.failures.is_empty() {
             tracing::info!("a record is gone from keeper's answer, asking for all records next");
-            return self.schedule.retry(self.now(), 1, None, random());
+            return self.schedule.retry(self.now(), 1, None, self.host.random());
         }
         tracing::error!(error = message, "failed to fetch secrets");
         message.clone_into(&mut self.last_failure);
@@ -333,7 +351,7 @@ impl Runner {
             tracing::warn!(age, reason, "using cached secrets");
         }
         if refresh.ask_again {
-            self.schedule.retry(self.now(), 1, None, random())
+            self.schedule.retry(self.now(), 1, None, self.host.random())
         } else if refresh.answered && !first {
             // Keeper is there: what is missing in the vault is no reason to refresh the rest less often.
             self.schedule.regular(self.now())
@@ -343,12 +361,16 @@ impl Runner {
     }
 
     fn retry(&self, retry_after: Option<Duration>) -> KeeperTime {
-        self.schedule
-            .retry(self.now(), self.state.tries, retry_after, random())
+        self.schedule.retry(
+            self.now(),
+            self.state.tries,
+            retry_after,
+            self.host.random(),
+        )
     }
 
     fn now(&self) -> KeeperTime {
-        self.state.clock.at(SystemTime::now())
+        self.state.clock.at(self.host.now())
     }
 
     /// Keeps the state if it has changed. That it can't be kept is no reason to stop.
@@ -391,12 +413,9 @@ enum Plan {
     Never,
 }
 
-/// Randomness for spreading calls and naming files. Nothing secret hangs on it: without a source, the time does.
-fn random() -> u64 {
-    getrandom::u64().unwrap_or_else(|_| {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        since.map_or(0, |since| {
-            u64::from(since.subsec_nanos()).wrapping_mul(0x9e37_79b9_7f4a_7c15)
-        })
-    })
+/// Why a wait is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Waited {
+    Due,
+    TooLong,
 }

@@ -54,12 +54,13 @@ impl KeeperClock {
         KeeperTime(unix_millis(now).saturating_add(self.offset_ms.unwrap_or(0)))
     }
 
-    /// Learns from an answer whose `Date` was `ahead_ms` ahead of the node's clock when it came in, to a call
-    /// that took `took`.
+    /// Learns from an answer that came in by now, to a call that took `took`: its `Date` was `theirs`, and the
+    /// node's clock says `ours`.
     ///
     /// A `Date` has whole seconds and the answer was under way, so this gives a range for the offset. An offset
     /// inside the range stays as it is: the schedule doesn't wander with each answer.
-    pub fn observe(&mut self, ahead_ms: i64, took: Duration) {
+    pub fn observe(&mut self, theirs: SystemTime, ours: SystemTime, took: Duration) {
+        let ahead_ms = unix_millis(theirs).saturating_sub(unix_millis(ours));
         let most = ahead_ms.saturating_add(999).saturating_add(millis(took));
         let offset = match self.offset_ms {
             Some(offset) => offset.clamp(ahead_ms, most),
@@ -369,13 +370,24 @@ mod tests {
         let offset = |clock: &KeeperClock| clock.at(UNIX_EPOCH).0;
         assert_eq!(offset(&clock), 0, "the node's clock until the first answer");
         for (ahead, took, want, why) in [
-            (60_000, 0, 60_499, "the middle of the range"),
+            (60_000_i64, 0, 60_499, "the middle of the range"),
             (60_000, 0, 60_499, "inside: kept"),
             (59_000, 600, 60_499, "a slow answer has a wider range"),
             (62_000, 0, 62_000, "moved to the bound"),
             (-300_000, 10_000, -289_001, "a clock was put back"),
         ] {
-            clock.observe(ahead, Duration::from_millis(took));
+            let (theirs, ours) = if ahead < 0 {
+                (
+                    UNIX_EPOCH,
+                    UNIX_EPOCH + Duration::from_millis(ahead.unsigned_abs()),
+                )
+            } else {
+                (
+                    UNIX_EPOCH + Duration::from_millis(ahead.unsigned_abs()),
+                    UNIX_EPOCH,
+                )
+            };
+            clock.observe(theirs, ours, Duration::from_millis(took));
             assert_eq!(offset(&clock), want, "{why}");
         }
     }
@@ -383,9 +395,14 @@ mod tests {
     #[test]
     fn an_absurd_date_breaks_nothing() {
         let schedule = pod("pod", 300);
-        for ahead in [i64::MIN, i64::MAX] {
+        // Fits into a clock of 64-bit seconds, and not into milliseconds.
+        let far = Duration::from_secs(1 << 61);
+        for (theirs, ours) in [
+            (UNIX_EPOCH + far, UNIX_EPOCH - far),
+            (UNIX_EPOCH - far, UNIX_EPOCH + far),
+        ] {
             let mut clock = KeeperClock::default();
-            clock.observe(ahead, Duration::MAX);
+            clock.observe(theirs, ours, Duration::MAX);
             let now = clock.at(UNIX_EPOCH + Duration::from_secs(1_763_700_000));
             let _ = schedule.due(schedule.regular(now), now);
             let _ = schedule.due(schedule.retry(now, 1, None, 5), now);

@@ -217,7 +217,11 @@ mod tests {
 
     fn failed_twice() -> State {
         let mut clock = KeeperClock::default();
-        clock.observe(250, std::time::Duration::ZERO);
+        clock.observe(
+            UNIX_EPOCH + std::time::Duration::from_millis(250),
+            UNIX_EPOCH,
+            std::time::Duration::ZERO,
+        );
         State {
             version: VERSION,
             clock,

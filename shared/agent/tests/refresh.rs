@@ -12,7 +12,7 @@ mod support;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 
-use keeper_agent::Reason;
+use keeper_agent::{Node, Reason};
 use keeper_sim::{Edit, Fault, FaultKind};
 use support::{Bench, failures, names, refresh};
 
@@ -222,7 +222,7 @@ async fn before_the_first_publication_it_is_all_or_nothing() {
     let bench = Bench::new(VAULT, &["Orders DB -> o.json", "None -> n.json"]).await;
     let mut agent = bench.agent();
     let mut clock = keeper_agent::schedule::KeeperClock::default();
-    let failed = agent.refresh(&mut clock, false, 1).await;
+    let failed = agent.refresh(&mut clock, false, &Node::new()).await;
     assert_eq!(failed.failures.len(), 1);
     assert_eq!(names(&bench.dir()), [""; 0]);
 }

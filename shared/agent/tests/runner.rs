@@ -8,10 +8,12 @@ mod support;
 use std::fs;
 use std::time::{Duration, Instant};
 
+use keeper_agent::schedule::Grid;
 use keeper_agent::wait::WaitError;
 use keeper_agent::{Exit, Standing, wait};
 use keeper_sim::throttle::Throttle;
 use keeper_sim::{Edit, Fault, FaultKind};
+use support::virtual_host::VirtualHost;
 use support::{Bench, FAST, until};
 
 const VAULT: &str = "records: [{title: Orders, password: first}]";
@@ -30,22 +32,36 @@ async fn run_until(bench: &Bench, done: impl Future<Output = ()>) {
 
 #[tokio::test]
 async fn the_first_try_is_at_once_and_the_refreshes_in_slots() {
-    let bench = Bench::new(VAULT, &OUTPUTS).await;
-    let began = Instant::now();
-    run_until(&bench, async {
-        until("first publication", || bench.read("p").is_some()).await;
-        assert!(began.elapsed() < Duration::from_secs(2));
+    let mut bench = Bench::new(VAULT, &OUTPUTS).await;
+    bench.config.refresh_interval_seconds = 300;
+    let host = VirtualHost::new(&bench.sim, 1);
+    let mut runner = bench.runner_on(host.clone(), Grid::STANDARD);
+    let script = async {
+        host.advance(Duration::ZERO).await;
+        assert_eq!(bench.read("p").as_deref(), Some("first"));
+        assert_eq!(bench.calls(), 1);
         bench.sim.set("Orders", "password", "second").unwrap();
-        until("new value", || bench.read("p").as_deref() == Some("second")).await;
-        until("five calls", || bench.calls() >= 5).await;
-    })
-    .await;
-    // An interval of 1 s is four frames of 300 ms. An answer is dated in whole seconds, so that the agent's idea
-    // of keeper's clock, and its slots with it, moves by up to a second until it has settled.
+        host.advance(Duration::from_secs(300)).await;
+        assert_eq!(bench.read("p").as_deref(), Some("second"));
+        host.advance(Duration::from_secs(23 * 300)).await;
+    };
+    tokio::select! {
+        ended = runner.run(|_| {}) => panic!("ended: {ended:?}"),
+        () = script => {}
+    }
+    // At once, and then one in each of 24 intervals, always at the same place in a frame's first two seconds. The agent's
+    // idea of keeper's clock may be wrong by the second that a `Date` doesn't tell.
     let at: Vec<u64> = bench.sim.requests().iter().map(|r| r.at_ms).collect();
-    let three = at[4] - at[1];
-    assert!((2_600..6_100).contains(&three), "{at:?}");
-    assert_eq!(bench.metric("keeper_sidecar_refresh_interval_seconds"), 1.0);
+    assert_eq!(at.len(), 25, "{at:?}");
+    for pair in at[1..].windows(2) {
+        assert!((298_000..302_000).contains(&(pair[1] - pair[0])), "{at:?}");
+        let in_frame = (pair[1] + 1_000) % 15_000;
+        assert!(in_frame < 4_000, "{in_frame} in {at:?}");
+    }
+    assert_eq!(
+        bench.metric("keeper_sidecar_refresh_interval_seconds"),
+        300.0
+    );
     assert_eq!(bench.metric("keeper_sidecar_stale"), 0.0);
     let state = bench.state();
     assert_eq!(

@@ -146,9 +146,10 @@ impl Fleet {
             let allowed = throttle.allow("client", "get_secret", arrives);
             let answered_ms = arrives_ms + way;
             let date_ms = arrives_ms - arrives_ms % 1_000;
-            let ahead = date_ms - (answered_ms + pod.node_ahead_ms);
+            let date = UNIX_EPOCH + Duration::from_millis(u64::try_from(date_ms).unwrap_or(0));
+            let ours = pod.node_time(answered_ms);
             let took = Duration::from_millis(u64::try_from(2 * way).unwrap_or(0));
-            pod.clock.observe(ahead, took);
+            pod.clock.observe(date, ours, took);
             outcome.refreshes += u32::from(pod.published);
             let now = pod.now(answered_ms);
             let next = if allowed {

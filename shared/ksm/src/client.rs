@@ -64,7 +64,7 @@ pub struct Client {
 /// What answers teach us. Kept in memory: a mounted config is read-only.
 struct State {
     server_key: ServerKey,
-    server_time_offset: Option<i64>,
+    server_time: Option<SystemTime>,
 }
 
 /// A request as it goes out, and the key that opens its answer.
@@ -84,7 +84,7 @@ impl Client {
         let http = transport::build(options.extra_ca_pem.as_deref(), options.connect_timeout)?;
         let state = Mutex::new(State {
             server_key: config.server_key,
-            server_time_offset: None,
+            server_time: None,
         });
         Ok(Self {
             config,
@@ -155,10 +155,11 @@ impl Client {
             .map_err(|e| unavailable(e.to_string()))
     }
 
-    /// How far the server's clock is ahead of ours, in milliseconds, as of the last answer of any status.
+    /// The server's time in the last answer, of whatever status, in whole seconds; none if none came since this
+    /// was asked before.
     #[must_use]
-    pub fn server_time_offset_millis(&self) -> Option<i64> {
-        self.state().server_time_offset
+    pub fn take_server_time(&self) -> Option<SystemTime> {
+        self.state().server_time.take()
     }
 
     /// Id of the server key in use. It differs from the config's after a rotation.
@@ -293,15 +294,9 @@ impl Client {
     }
 
     fn note_time(&self, response: &Response) {
-        let Some(theirs) = transport::server_time(response.headers()) else {
-            return;
-        };
-        let ours = SystemTime::now();
-        let millis = |duration: Duration| i64::try_from(duration.as_millis()).ok();
-        self.state().server_time_offset = match theirs.duration_since(ours) {
-            Ok(ahead) => millis(ahead),
-            Err(behind) => millis(behind.duration()).map(|millis| -millis),
-        };
+        if let Some(theirs) = transport::server_time(response.headers()) {
+            self.state().server_time = Some(theirs);
+        }
     }
 
     async fn within_deadline<T>(

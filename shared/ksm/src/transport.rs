@@ -143,11 +143,10 @@ pub(crate) fn failure(error: &reqwest::Error, host: &str) -> Error {
     }
 }
 
-/// The server's clock, as far as a header with whole seconds tells: its time is somewhere in that second.
+/// The server's clock: the beginning of the second that its time is in.
 pub(crate) fn server_time(headers: &HeaderMap) -> Option<SystemTime> {
     let date = headers.get(DATE)?.to_str().ok()?;
-    let date = httpdate::parse_http_date(date).ok()?;
-    date.checked_add(Duration::from_millis(500))
+    httpdate::parse_http_date(date).ok()
 }
 
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {

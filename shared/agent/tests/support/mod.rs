@@ -1,12 +1,13 @@
 //! A pod on this machine: a keeper-sim, a volume, mounted files, and the agent's config.
 
+pub(crate) mod virtual_host;
+
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use keeper_agent::schedule::{Grid, KeeperClock};
-use keeper_agent::{Agent, Metrics, Pod, Refresh, Runner};
+use keeper_agent::{Agent, Host, Metrics, Node, Pod, Refresh, Runner};
 use keeper_contract::{
     AgentConfig, Auth, Directory, Format, LogFormat, LogLevel, OnStale, Output, Selection,
 };
@@ -95,8 +96,13 @@ impl Bench {
             .0
     }
 
-    /// What a process of this pod runs.
+    /// What a process of this pod runs, in real time and fast frames.
     pub(crate) fn runner(&self) -> Runner {
+        self.runner_on(Node::new(), FAST)
+    }
+
+    /// What a process of this pod runs on `host`.
+    pub(crate) fn runner_on<H: Host>(&self, host: H, grid: Grid) -> Runner<H> {
         let opened = Agent::open(self.config.clone(), &self.volume(), self.metrics.clone());
         let (agent, store) = opened.unwrap();
         let pod = Pod {
@@ -104,7 +110,7 @@ impl Bench {
             namespace: "default".into(),
             uid: "0b5a3c4e-7a31-4a1c-9d52-0a4d1f4f3b11".into(),
         };
-        Runner::new(agent, store, &pod, FAST, self.metrics.clone())
+        Runner::new(host, agent, store, &pod, grid, self.metrics.clone())
     }
 
     pub(crate) fn state(&self) -> serde_json::Value {
@@ -131,10 +137,8 @@ impl Bench {
 
 /// One refresh of an application that runs.
 pub(crate) async fn refresh(agent: &mut Agent) -> Refresh {
-    static ROUND: AtomicU64 = AtomicU64::new(0);
-    let random = ROUND.fetch_add(1, Ordering::Relaxed);
     agent
-        .refresh(&mut KeeperClock::default(), true, random)
+        .refresh(&mut KeeperClock::default(), true, &Node::new())
         .await
 }
 

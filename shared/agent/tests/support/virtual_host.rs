@@ -1,0 +1,140 @@
+//! A machine whose time passes only when a test says so. A pod on it lives through hours at once, while keeper-sim
+//! answers its calls in real time, with the machine's time in the `Date`.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use keeper_agent::Host;
+use keeper_sim::SimHandle;
+use tokio::sync::Notify;
+
+/// When every machine starts, on a right clock.
+const BEGIN: Duration = Duration::from_secs(1_763_712_000);
+
+/// One machine, shared by the process that runs on it and the test that watches.
+#[derive(Clone)]
+pub(crate) struct VirtualHost {
+    time: Arc<Mutex<Time>>,
+    /// Time may pass.
+    passing: Arc<Notify>,
+    /// The process sleeps.
+    sleeping: Arc<Notify>,
+    sim: SimHandle,
+}
+
+struct Time {
+    uptime: Duration,
+    /// Time may pass until then.
+    limit: Duration,
+    /// The end of the sleep that a process is in.
+    asleep_until: Option<Duration>,
+    /// What the clock shows too much.
+    clock_ahead_ms: i64,
+    random: u64,
+}
+
+impl VirtualHost {
+    /// A machine on whose time the clock of `sim` goes, too.
+    pub(crate) fn new(sim: &SimHandle, seed: u64) -> Self {
+        let host = Self {
+            time: Arc::new(Mutex::new(Time {
+                uptime: Duration::ZERO,
+                limit: Duration::ZERO,
+                asleep_until: None,
+                clock_ahead_ms: 0,
+                random: seed | 1,
+            })),
+            passing: Arc::new(Notify::new()),
+            sleeping: Arc::new(Notify::new()),
+            sim: sim.clone(),
+        };
+        host.pass_to(&mut host.time(), Duration::ZERO);
+        host
+    }
+
+    /// Lets `duration` pass. Returns when the process sleeps past it: whatever it had to do until then is done.
+    pub(crate) async fn advance(&self, duration: Duration) {
+        let limit = {
+            let mut time = self.time();
+            time.limit = time.uptime + duration;
+            time.limit
+        };
+        self.passing.notify_one();
+        loop {
+            {
+                let mut time = self.time();
+                if time.asleep_until.is_some_and(|until| until > limit) {
+                    self.pass_to(&mut time, limit);
+                    return;
+                }
+            }
+            self.sleeping.notified().await;
+        }
+    }
+
+    /// Puts the node's clock forward, or back. Keeper's clock and the uptime know nothing of it.
+    pub(crate) fn put_clock(&self, ahead_ms: i64) {
+        self.time().clock_ahead_ms = ahead_ms;
+    }
+
+    fn time(&self) -> MutexGuard<'_, Time> {
+        self.time.lock().unwrap()
+    }
+
+    fn pass_to(&self, time: &mut Time, uptime: Duration) {
+        time.uptime = uptime;
+        let right = i64::try_from((BEGIN + uptime).as_millis()).unwrap();
+        let real = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        self.sim
+            .set_clock_offset_ms(right - i64::try_from(real.as_millis()).unwrap());
+    }
+}
+
+impl Host for VirtualHost {
+    fn now(&self) -> SystemTime {
+        let time = self.time();
+        let right = UNIX_EPOCH + BEGIN + time.uptime;
+        let off = Duration::from_millis(time.clock_ahead_ms.unsigned_abs());
+        if time.clock_ahead_ms < 0 {
+            right - off
+        } else {
+            right + off
+        }
+    }
+
+    fn uptime(&self) -> Duration {
+        self.time().uptime
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        /// A sleep that is broken off is over, too.
+        struct Asleep<'a>(&'a VirtualHost);
+        impl Drop for Asleep<'_> {
+            fn drop(&mut self) {
+                self.0.time().asleep_until = None;
+            }
+        }
+        let until = self.uptime() + duration;
+        let _asleep = Asleep(self);
+        loop {
+            {
+                let mut time = self.time();
+                if time.limit >= until {
+                    self.pass_to(&mut time, until);
+                    return;
+                }
+                time.asleep_until = Some(until);
+            }
+            self.sleeping.notify_one();
+            self.passing.notified().await;
+        }
+    }
+
+    fn random(&self) -> u64 {
+        let mut time = self.time();
+        time.random ^= time.random << 13;
+        time.random ^= time.random >> 7;
+        time.random ^= time.random << 17;
+        time.random.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+}
