@@ -37,6 +37,7 @@ class Program:
         self._process.kill()
         self._process.wait()
         shutil.rmtree(self.volume)
+        _config_file(self.volume).unlink()
 
     def refreshes(self) -> int:
         """Refreshes so far: ours has a counter among its metrics, the peer prints a line for each."""
@@ -60,7 +61,7 @@ class Program:
 def sidecar(binary: Path, keeper: Keeper, client: str, secrets: int, interval: int) -> Program:
     """Our sidecar with so many secrets, refreshed each `interval` seconds."""
     volume = volume_directory()
-    config_file = volume.with_suffix(".config")
+    config_file = _config_file(volume)
     config_file.write_text(keeper.device_config(client))
     port = free_port()
     environment = {
@@ -98,10 +99,15 @@ def agent_config(config_file: Path, ca: Path, secrets: int, interval: int, port:
 def peer(binary: Path, keeper: Keeper, client: str, secrets: int, interval: int) -> Program:
     """The Go program with the same secrets."""
     volume = volume_directory()
-    config_file = volume.with_suffix(".config")
+    config_file = _config_file(volume)
     config_file.write_text(keeper.device_config(client))
     titles = [title(number) for number in range(1, secrets + 1)]
     return Program([binary, config_file, volume, str(interval), *titles], volume, secrets, {"SSL_CERT_FILE": str(keeper.ca)})
+
+
+def _config_file(volume: Path) -> Path:
+    """The device config, which is beside the volume and not in it."""
+    return volume.with_suffix(".config")
 
 
 def volume_directory() -> Path:
