@@ -36,8 +36,7 @@ class Program:
     def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.wait()
-        shutil.rmtree(self.volume)
-        _config_file(self.volume).unlink()
+        shutil.rmtree(self.volume.parent)
 
     def refreshes(self) -> int:
         """Refreshes so far: ours has a counter among its metrics, the peer prints a line for each."""
@@ -61,7 +60,7 @@ class Program:
 def sidecar(binary: Path, keeper: Keeper, client: str, secrets: int, interval: int) -> Program:
     """Our sidecar with so many secrets, refreshed each `interval` seconds."""
     volume = volume_directory()
-    config_file = _config_file(volume)
+    config_file = volume.with_name("config")
     config_file.write_text(keeper.device_config(client))
     port = free_port()
     environment = {
@@ -99,21 +98,20 @@ def agent_config(config_file: Path, ca: Path, secrets: int, interval: int, port:
 def peer(binary: Path, keeper: Keeper, client: str, secrets: int, interval: int) -> Program:
     """The Go program with the same secrets."""
     volume = volume_directory()
-    config_file = _config_file(volume)
+    config_file = volume.with_name("config")
     config_file.write_text(keeper.device_config(client))
     titles = [title(number) for number in range(1, secrets + 1)]
     return Program([binary, config_file, volume, str(interval), *titles], volume, secrets, {"SSL_CERT_FILE": str(keeper.ca)})
 
 
-def _config_file(volume: Path) -> Path:
-    """The device config, which is beside the volume and not in it."""
-    return volume.with_suffix(".config")
-
-
 def volume_directory() -> Path:
-    """A new folder in memory where there is such a file system, as the volume of a pod is."""
+    """A new folder in memory where there is such a file system, as the volume of a pod is. Nobody else uses its parent, which the agent
+    watches for a new device config."""
     memory = Path("/dev/shm")
-    return Path(tempfile.mkdtemp(prefix="keeper-bench-", dir=memory if os.access(memory, os.W_OK) else None))
+    parent = tempfile.mkdtemp(prefix="keeper-bench-", dir=memory if os.access(memory, os.W_OK) else None)
+    volume = Path(parent) / "volume"
+    volume.mkdir()
+    return volume
 
 
 def free_port() -> int:
