@@ -1,7 +1,7 @@
 # The commands of the project. Each target installs or builds what it needs.
 
 .DEFAULT_GOAL := help
-.PHONY: help throttling demo test lint images cluster cluster-down e2e
+.PHONY: help demo test lint images cluster cluster-down e2e bench throttling
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,6 +16,7 @@ test: lint ## everything that needs no cluster
 	cargo test --workspace --exclude keeper-e2e --exclude keeper-chart
 	./chart/test
 	python3 -m unittest discover images
+	python3 -m unittest discover bench
 
 lint: ## format, clippy, and what deny.toml bans
 	cargo fmt --all --check
@@ -36,3 +37,6 @@ cluster-down: ## ends the node and leaves nothing behind
 
 e2e: images ## the promises, on the node
 	./e2e/cluster/cluster test
+
+bench: ## what the agent takes, and how long pods take to start, as a table; needs root
+	./bench/run
