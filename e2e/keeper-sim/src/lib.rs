@@ -46,4 +46,4 @@ pub use log::{Calls, Count, LoggedRequest, Outcome};
 pub use pki::PkiError;
 pub use sim::{ClientInfo, ForeignCertificate, Options, RecordInfo, Sim, SimError, SimHandle};
 pub use vault::edit::Edited;
-pub use vault::{Change, Edit, EditError, FileEntry, Vault, VaultError};
+pub use vault::{Change, Edit, EditError, FileEntry, RecordQuirk, Vault, VaultError};

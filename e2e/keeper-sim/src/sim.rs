@@ -21,7 +21,7 @@ use crate::server::{self, Certificates};
 use crate::state_dir::{StateDir, StateDirError};
 use crate::throttle::Throttle;
 use crate::vault::edit::Edited;
-use crate::vault::{Change, Edit, EditError, Vault};
+use crate::vault::{Change, Edit, EditError, RecordQuirk, Vault};
 
 /// How a service is started. The default is for tests: a free port on the loopback address, new keys.
 pub struct Options {
@@ -343,6 +343,14 @@ impl SimHandle {
             record: record.to_owned(),
             changes: vec![Change::text(field, value)],
         })
+    }
+
+    /// Lets a record depart from the common case, or makes it a common one again.
+    ///
+    /// # Errors
+    /// [`EditError`]; the vault is as it was then.
+    pub fn set_quirk(&self, record: &str, quirk: RecordQuirk, on: bool) -> Result<(), EditError> {
+        self.0.lock().vault.set_quirk(record, quirk, on)
     }
 
     /// All records.

@@ -102,6 +102,12 @@ impl Agent {
         Ok((agent, store))
     }
 
+    /// Gives calls another deadline than the client's own: a test of a server that hangs need not wait as long
+    /// as a pod would.
+    pub fn set_call_deadline(&mut self, deadline: Duration) {
+        self.source.set_call_deadline(deadline);
+    }
+
     /// The config that this agent works by.
     #[must_use]
     pub fn config(&self) -> &AgentConfig {

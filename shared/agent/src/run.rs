@@ -71,7 +71,6 @@ pub struct Runner<H = Node> {
     metrics: Metrics,
     last_success: Option<SystemTime>,
     last_failure: String,
-    denied: bool,
     /// When the replaced files go, by the host's uptime.
     leftovers_at: Option<Duration>,
     config_changed: Arc<Notify>,
@@ -97,7 +96,6 @@ impl<H: Host> Runner<H> {
             schedule: Schedule::new(grid, interval, &pod.uid),
             last_success: store.last_success(),
             last_failure: "nothing has failed so far".to_owned(),
-            denied: false,
             leftovers_at: None,
             config_changed: Arc::new(Notify::new()),
             saved: state.clone(),
@@ -181,7 +179,7 @@ impl<H: Host> Runner<H> {
     fn is_stale(&self) -> bool {
         let good_for = Duration::from_secs(self.agent.config().cache_seconds);
         let failing = self.state.tries > 0;
-        failing && (self.denied || self.age().is_some_and(|age| age > good_for))
+        failing && (self.state.denied || self.age().is_some_and(|age| age > good_for))
     }
 
     /// Time since the last success, if there was one.
@@ -331,7 +329,7 @@ impl<H: Host> Runner<H> {
         }
         self.last_success = Some(now);
         self.metrics.succeeded(now);
-        self.denied = false;
+        self.state.denied = false;
         self.state.tries = 0;
         self.state.next_call = None;
         self.state.complete = true;
@@ -355,10 +353,10 @@ impl<H: Host> Runner<H> {
         message.clone_into(&mut self.last_failure);
         if !first {
             self.state.tries = self.state.tries.saturating_add(1);
-            self.denied = refresh
-                .failures
-                .iter()
-                .any(|f| f.reason() == Reason::Denied);
+            let denies = |f: &Failure| f.reason() == Reason::Denied;
+            // An outage says nothing about access: what Keeper said last still stands.
+            self.state.denied =
+                refresh.failures.iter().any(denies) || self.state.denied && !refresh.answered;
             let age = self
                 .age()
                 .map_or_else(|| "unknown".to_owned(), text::duration);

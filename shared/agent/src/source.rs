@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read as _;
+use std::time::Duration;
 
 use keeper_contract::{AgentConfig, Auth};
 use keeper_ksm::{Client, ClientOptions, ConfigError, DeviceConfig};
@@ -42,6 +43,7 @@ pub(crate) struct Source {
     auth: Auth,
     ca_cert_file: Option<String>,
     max_answer_bytes: usize,
+    call_deadline: Duration,
     current: Option<Current>,
 }
 
@@ -65,8 +67,14 @@ impl Source {
             auth: config.auth.clone(),
             ca_cert_file: config.ca_cert_file.clone(),
             max_answer_bytes,
+            call_deadline: ClientOptions::default().total_timeout,
             current: None,
         }
+    }
+
+    /// Gives calls another deadline than the client's own.
+    pub(crate) fn set_call_deadline(&mut self, deadline: Duration) {
+        self.call_deadline = deadline;
     }
 
     /// The client of what is mounted now.
@@ -118,6 +126,7 @@ impl Source {
         let options = ClientOptions {
             extra_ca_pem: mounted.ca.clone(),
             max_answer_bytes: self.max_answer_bytes,
+            total_timeout: self.call_deadline,
             ..ClientOptions::default()
         };
         let client = Client::new(device, options)?;

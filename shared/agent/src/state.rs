@@ -34,6 +34,9 @@ pub struct State {
     pub tries: u32,
     /// The slot of the next call after a failure.
     pub next_call: Option<KeeperTime>,
+    /// Whether Keeper denied access when it last said anything about it.
+    #[serde(default)]
+    pub denied: bool,
     /// Whether every output has been published.
     pub complete: bool,
     /// Whether the application may start without its secrets, as the first fetch has failed.

@@ -1,4 +1,5 @@
-//! A pod's life in fast frames: what each result means for the application, and what a restart remembers.
+//! A pod's life in fast frames: what each result means for the application, and what a restart remembers. What becomes of each
+//! fault is in `outcomes`.
 
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 #![expect(dead_code, reason = "each test binary uses a part of the support")]
@@ -71,33 +72,6 @@ async fn the_first_try_is_at_once_and_the_refreshes_in_slots() {
 }
 
 #[tokio::test]
-async fn values_are_stale_once_they_are_older_than_the_cache_says() {
-    for (cache_seconds, stale) in [(0, 1.0), (3_600, 0.0)] {
-        let mut bench = Bench::new(VAULT, &OUTPUTS).await;
-        bench.config.cache_seconds = cache_seconds;
-        run_until(&bench, async {
-            until("first publication", || bench.read("p").is_some()).await;
-            bench.sim.fault(Fault::new(FaultKind::BadGateway));
-            let failures = "keeper_sidecar_refresh_failures_total{reason=\"unreachable\"}";
-            until("an outage", || bench.metric(failures) >= 1.0).await;
-            until("the verdict", || {
-                bench.metric("keeper_sidecar_stale") == stale
-            })
-            .await;
-            assert_eq!(bench.read("p").as_deref(), Some("first"));
-            bench.sim.clear_faults();
-            bench.sim.set("Orders", "password", "back").unwrap();
-            until("new value", || bench.read("p").as_deref() == Some("back")).await;
-            until("fresh again", || {
-                bench.metric("keeper_sidecar_stale") == 0.0
-            })
-            .await;
-        })
-        .await;
-    }
-}
-
-#[tokio::test]
 async fn old_generations_are_removed_some_seconds_after_the_swap() {
     let bench = Bench::new(VAULT, &OUTPUTS).await;
     let generations = || {
@@ -114,17 +88,6 @@ async fn old_generations_are_removed_some_seconds_after_the_swap() {
         until("clean-up", || generations() == 1).await;
     })
     .await;
-}
-
-#[tokio::test]
-async fn an_outage_before_the_first_publication_is_waited_out() {
-    let bench = Bench::new(VAULT, &OUTPUTS).await;
-    bench.sim.fault(Fault::new(FaultKind::BadGateway).times(3));
-    let mut runner = bench.runner();
-    runner.first_fetch(LONG).await.unwrap();
-    assert_eq!(bench.read("p").as_deref(), Some("first"));
-    assert_eq!(bench.calls(), 4);
-    assert_eq!(bench.state()["tries"], 0);
 }
 
 #[tokio::test]
@@ -262,29 +225,6 @@ async fn what_init_published_the_sidecar_does_not_fetch_again_at_its_start() {
         (bench.calls(), bench.read("p").as_deref()),
         (2, Some("first"))
     );
-}
-
-#[tokio::test]
-async fn after_the_first_publication_nothing_ends_the_sidecar() {
-    let bench = Bench::new(VAULT, &OUTPUTS).await;
-    run_until(&bench, async {
-        until("first publication", || bench.read("p").is_some()).await;
-        let client = bench.sim.clients()[0].name.clone();
-        bench.sim.set_revoked(&client, true).unwrap();
-        until("a denial", || {
-            bench.metric("keeper_sidecar_refresh_failures_total{reason=\"denied\"}") >= 2.0
-        })
-        .await;
-        assert_eq!(bench.metric("keeper_sidecar_stale"), 1.0);
-        assert_eq!(bench.read("p").as_deref(), Some("first"));
-        assert!(bench.state()["tries"].as_u64().unwrap() >= 1);
-        bench.sim.set_revoked(&client, false).unwrap();
-        bench.sim.set("Orders", "password", "back").unwrap();
-        until("new value", || bench.read("p").as_deref() == Some("back")).await;
-        assert_eq!(bench.metric("keeper_sidecar_stale"), 0.0);
-        until("state", || bench.state()["tries"] == 0).await;
-    })
-    .await;
 }
 
 #[tokio::test]

@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::file::{is_field_type, new_field};
-use super::{File, FileEntry, FileError, Folder, Record, Vault, is_uid, no_files, random_uid};
+use super::{
+    File, FileEntry, FileError, Folder, Record, RecordQuirk, Vault, is_uid, no_files, random_uid,
+};
 use crate::crypto::{self, CryptoError};
 use crate::json::Json;
 
@@ -229,6 +231,23 @@ impl Vault {
             uid,
             revision: self.revision,
         })
+    }
+
+    /// Gives a record a quirk, or takes it away, and gives the record a new revision.
+    pub(crate) fn set_quirk(
+        &mut self,
+        name: &str,
+        quirk: RecordQuirk,
+        on: bool,
+    ) -> Result<(), EditError> {
+        let at = self.find(name)?;
+        let record = self.touch(at)?;
+        if on {
+            record.quirks.insert(quirk);
+        } else {
+            record.quirks.remove(&quirk);
+        }
+        Ok(())
     }
 
     /// UID of the record that `name` means.

@@ -1,6 +1,6 @@
 //! Bad answers from Keeper, and bad requests to the webhook, on the node; the clients' and servers' own tests go further.
 
-use keeper_e2e::{Namespace, kubectl, pods, try_kubectl, until};
+use keeper_e2e::{Namespace, kubectl, node, pods, try_kubectl, until};
 use serde_json::Value;
 
 #[test]
@@ -77,6 +77,91 @@ fn survives(fault: &str) {
         pods::status(&namespace.get("pod", "pod"), "keeper-sidecar")["restartCount"],
         0
     );
+}
+
+#[test]
+fn a_throttled_start_is_waited_out() {
+    let namespace = Namespace::new("throttled-start");
+    namespace.keeper().run(&["fault", "throttled"]);
+    let secret = ("secret-password", "database-credentials[password]");
+    namespace.apply(&pods::annotated("pod", &[secret], "exec sleep 3600"));
+    until("a logged failure", 60, || {
+        let log = namespace.try_kubectl(&["logs", "pod", "--container=keeper-sidecar"], None);
+        log.stdout
+            .contains("Keeper throttles this application")
+            .then_some(())
+    });
+    let app = pods::status(&namespace.get("pod", "pod"), pods::APP)["containerID"].clone();
+    assert!(app.is_null(), "the app has not started: {app}");
+    namespace.keeper().run(&["fault", "clear"]);
+    namespace.wait_for("pod/pod", "condition=Ready", 120);
+    let file = ["cat", "/keeper/secrets/password"];
+    assert_eq!(namespace.exec("pod", pods::APP, &file), "first-password");
+}
+
+#[test]
+fn an_agent_killed_in_an_outage_keeps_the_files_and_goes_on() {
+    let namespace = Namespace::new("killed");
+    let annotations = [
+        ("secret-password", "database-credentials[password]"),
+        ("refresh-interval", "15s"),
+    ];
+    namespace.apply(&pods::annotated("pod", &annotations, "exec sleep 3600"));
+    namespace.wait_for("pod/pod", "condition=Ready", 60);
+    let password = || namespace.exec("pod", pods::APP, &["cat", "/keeper/secrets/password"]);
+    let sidecar = || pods::status(&namespace.get("pod", "pod"), "keeper-sidecar").clone();
+
+    namespace.keeper().run(&["fault", "bad-gateway"]);
+    namespace
+        .keeper()
+        .set("database-credentials", &["password=second-password"]);
+    // As the kernel does it to a process that wants too much memory.
+    let process = node::process_of(sidecar()["containerID"].as_str().unwrap());
+    let _ = node::exec(&["kill", "-KILL", &process]);
+    until("a restart", 60, || {
+        (sidecar()["restartCount"] == 1 && sidecar()["ready"] == true).then_some(())
+    });
+    assert_eq!(password(), "first-password");
+    until("the new process's failure", 90, || {
+        namespace
+            .logs("pod", "keeper-sidecar")
+            .contains("using cached secrets")
+            .then_some(())
+    });
+    assert_eq!(password(), "first-password");
+    namespace.keeper().run(&["fault", "clear"]);
+    until("the new password", 100, || {
+        (password() == "second-password").then_some(())
+    });
+    assert_eq!(sidecar()["restartCount"], 1);
+}
+
+#[test]
+fn a_full_volume_keeps_what_is_published() {
+    let namespace = Namespace::new("full");
+    let annotations = [
+        ("secret-password", "database-credentials[password]"),
+        ("tmpfs-size", "64Ki"),
+        ("refresh-interval", "15s"),
+    ];
+    namespace.apply(&pods::annotated("pod", &annotations, "exec sleep 3600"));
+    namespace.wait_for("pod/pod", "condition=Ready", 60);
+    let password = || namespace.exec("pod", pods::APP, &["cat", "/keeper/secrets/password"]);
+    let large = format!("password={}", "x".repeat(100_000));
+    namespace.keeper().set("database-credentials", &[&large]);
+    until("a failure that names the cure", 60, || {
+        namespace
+            .logs("pod", "keeper-sidecar")
+            .contains("raise the annotation keeper.security/tmpfs-size")
+            .then_some(())
+    });
+    assert_eq!(password(), "first-password");
+    namespace
+        .keeper()
+        .set("database-credentials", &["password=second-password"]);
+    until("the new password", 60, || {
+        (password() == "second-password").then_some(())
+    });
 }
 
 #[test]

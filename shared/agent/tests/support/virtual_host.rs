@@ -72,6 +72,27 @@ impl VirtualHost {
         }
     }
 
+    /// Returns when the process sleeps.
+    pub(crate) async fn asleep(&self) {
+        while self.time().asleep_until.is_none() {
+            self.sleeping.notified().await;
+        }
+    }
+
+    /// Lets time pass to the end of the sleep that the process is in.
+    pub(crate) fn end_sleep(&self) {
+        let mut time = self.time();
+        if let Some(until) = time.asleep_until.take() {
+            time.limit = until;
+            self.passing.notify_one();
+        }
+    }
+
+    /// The right time, in milliseconds since 1970.
+    pub(crate) fn right_ms(&self) -> i64 {
+        i64::try_from((BEGIN + self.time().uptime).as_millis()).unwrap()
+    }
+
     /// Puts the node's clock forward, or back. Keeper's clock and the uptime know nothing of it.
     pub(crate) fn put_clock(&self, ahead_ms: i64) {
         self.time().clock_ahead_ms = ahead_ms;
