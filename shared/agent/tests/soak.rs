@@ -168,6 +168,7 @@ struct World {
     /// The part of it that the node slept.
     asleep: Duration,
     node_ahead_ms: i64,
+    /// When the clock was put forward or back, by the uptime.
     stepped_at: Duration,
     random: fastrand::Rng,
     model: Model,
@@ -306,7 +307,7 @@ impl World {
                 fs::write(self.auth.join("new"), config.unwrap()).unwrap();
                 fs::rename(self.auth.join("new"), self.auth.join("config")).unwrap();
             }
-            Action::Kill(_) if self.now < self.stepped_at + SEEN_AFTER => {}
+            Action::Kill(_) if self.now - self.asleep < self.stepped_at + SEEN_AFTER => {}
             Action::Kill(down) => self.stop = Some(Stop::Killed(down)),
             Action::Suspend(asleep) => {
                 self.now += asleep;
@@ -315,7 +316,7 @@ impl World {
             }
             Action::StepClock(_) if self.down => {}
             Action::StepClock(ahead) => {
-                self.stepped_at = self.now;
+                self.stepped_at = self.now - self.asleep;
                 self.node_ahead_ms = ahead;
                 self.model.disturbed(self.now + SEEN_AFTER);
             }
