@@ -36,7 +36,8 @@ pub struct State {
     version: u32,
     /// Keeper's clock, as far as it is known.
     pub clock: KeeperClock,
-    /// Failures in a row, one for a call that was begun and of which nothing else is known.
+    /// Failures in a row, one for a call that was begun and of which nothing else is known. After the first
+    /// publication, those since Keeper last answered: only they put off the next retry.
     pub tries: u32,
     /// The slot of the next call after a failure.
     pub next_call: Option<KeeperTime>,

@@ -134,7 +134,7 @@ impl Outcome {
     fn meaning(self) -> &'static str {
         match self {
             Self::Waits => {
-                "The app does not start. The agent tries again in a random frame among the next 1, 2, 4, … 64 (a frame is 15 s), \
+                "The app does not start. The agent tries again in a random frame among the next 1, 2, 4, then 8 (a frame is 15 s), \
                  not before the server's `retry_after`. When the fault is over, everything is published and the app starts. \
                  `keeper-init` gives up after 15 minutes, and the kubelet starts it anew."
             }
@@ -151,7 +151,7 @@ impl Outcome {
                 "The app starts at the first failure, with the files that could be had. After the fault the missing one comes with the next try."
             }
             Self::KeepsAll => {
-                "Every file stays as it is. The agent tries again in a random frame among the next 1, 2, 4, … 64. Once the last \
+                "Every file stays as it is. The agent tries again in a random frame among the next 1, 2, 4, then 8. Once the last \
                  success is longer ago than `cache` says, `keeper_sidecar_stale` is 1; the files stay all the same. When the \
                  fault is over, the new values are published and the gauge is 0."
             }
