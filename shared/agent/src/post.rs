@@ -23,10 +23,10 @@ const MAX_HEAD: usize = 16 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PostError {
     /// No request can be made of the URL. Admission takes none such.
-    #[error("{url} is no URL to post to: {source}")]
+    #[error("no request can be made to {address}: {source}")]
     Request {
-        /// The URL.
-        url: String,
+        /// Host and port.
+        address: String,
         /// What is wrong with it.
         source: hyper::http::Error,
     },
@@ -109,7 +109,7 @@ fn request(url: &ReloadUrl) -> Result<Request<Empty<Bytes>>, PostError> {
         .header(CONTENT_LENGTH, 0)
         .body(Empty::new())
         .map_err(|source| PostError::Request {
-            url: url.to_string(),
+            address: url.authority(),
             source,
         })
 }
