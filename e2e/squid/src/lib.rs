@@ -71,7 +71,7 @@ impl Squid {
             .arg(path)
             .status();
         assert!(open.is_ok_and(|status| status.success()), "chmod {path:?}");
-        // Told to end, it tells the whole group of processes that it leads.
+        // It leads a group of processes, which the launcher and squid belong to.
         let process = Command::new("timeout")
             .arg(LIMIT_SECONDS)
             .args(launcher)
@@ -130,9 +130,9 @@ impl Squid {
 
 impl Drop for Squid {
     fn drop(&mut self) {
-        let _ = Command::new("kill")
-            .arg(self.process.id().to_string())
-            .status();
+        // Whole, so that its port is free for the next one.
+        let group = format!("-{}", self.process.id());
+        let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
         let _ = self.process.wait();
     }
 }

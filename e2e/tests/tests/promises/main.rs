@@ -14,6 +14,7 @@ mod faults;
 mod first_line;
 mod missing;
 mod pods;
+mod proxy;
 mod refresh;
 mod reload;
 mod smoke;
