@@ -21,14 +21,14 @@ fn without_names(mut pod: Value) -> Value {
 }
 
 fn logged(namespace: &Namespace, pod: &str, text: &str) {
-    until(text, 60, || {
+    until(text, 90, || {
         let logs = namespace.try_kubectl(&["logs", pod, "--container=keeper-sidecar"], None);
         logs.stdout.contains(text).then_some(())
     });
 }
 
 fn described(namespace: &Namespace, pod: &str, text: &str) {
-    until(text, 90, || {
+    until(text, 120, || {
         let description = namespace.kubectl(&["describe", "pod", pod]);
         description.contains(text).then_some(())
     });
@@ -54,7 +54,7 @@ fn keeper_is_reached_through_the_proxy_alone_and_what_is_exempt_without() {
     namespace.apply(&without_names(pod("alone", &[])));
     namespace.apply(&pod("exempt", &[("proxy", &url), ("ksm-config", "exempt")]));
 
-    namespace.wait_for("pod/behind", "condition=Ready", 60);
+    namespace.wait_for("pod/behind", "condition=Ready", 90);
     let password = |pod: &str| namespace.exec(pod, pods::APP, &["cat", FILE]);
     assert_eq!(password("behind"), "first-password");
     namespace
@@ -76,7 +76,7 @@ fn keeper_is_reached_through_the_proxy_alone_and_what_is_exempt_without() {
     let alone = namespace.get("pod", "alone");
     assert!(pods::status(&alone, pods::APP)["containerID"].is_null());
 
-    namespace.wait_for("pod/exempt", "condition=Ready", 60);
+    namespace.wait_for("pod/exempt", "condition=Ready", 90);
     until("the password by the exempt name", 30, || {
         (password("exempt") == "second-password").then_some(())
     });
@@ -96,14 +96,14 @@ fn a_proxy_that_inspects_tls_needs_its_ca_and_one_that_wants_a_password_is_refus
         "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "corporate"},
         "stringData": {"root.pem": inspecting.squid().ca()},
     }));
-    let through = ("proxy", inspecting.url());
-    let through = (through.0, through.1.as_str());
+    let url = inspecting.url();
+    let through = ("proxy", url.as_str());
     let ca = [("ca-cert-secret", "corporate"), ("ca-cert-key", "root.pem")];
     namespace.apply(&pod("distrustful", &[through]));
     namespace.apply(&pod("trusting", &[through, ca[0], ca[1]]));
     namespace.apply(&pod("refused", &[("proxy", &demanding.url())]));
 
-    namespace.wait_for("pod/trusting", "condition=Ready", 60);
+    namespace.wait_for("pod/trusting", "condition=Ready", 90);
     assert_eq!(
         namespace.exec("trusting", pods::APP, &["cat", FILE]),
         "first-password"
