@@ -3,6 +3,8 @@
 use keeper_e2e::{Manner, Namespace, Proxy, pods, repository, until};
 use serde_json::{Value, json};
 
+use crate::nginx::Pair;
+
 #[test]
 fn every_example_works_as_it_is_in_a_restricted_namespace() {
     let namespace = Namespace::with_labels(
@@ -10,6 +12,7 @@ fn every_example_works_as_it_is_in_a_restricted_namespace() {
         &[("pod-security.kubernetes.io/enforce", "restricted")],
     );
     let proxy = egress_proxy(&namespace);
+    Pair::new(1).add_to(namespace.keeper());
     let manifests: Vec<_> = std::fs::read_dir(repository().join("examples"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
