@@ -71,11 +71,12 @@ impl Squid {
             .arg(path)
             .status();
         assert!(open.is_ok_and(|status| status.success()), "chmod {path:?}");
-        // It leads a group of processes, which the launcher and squid belong to.
+        // Two of one name would take each other's shared memory away.
+        let name = format!("keeper{}x{}", std::process::id(), listen.port());
         let process = Command::new("timeout")
             .arg(LIMIT_SECONDS)
             .args(launcher)
-            .args(["squid", "-N", "-f"])
+            .args(["squid", "-n", &name, "-N", "-f"])
             .arg(path.join("squid.conf"))
             .env("PATH", search_path())
             .stdin(Stdio::null())
@@ -130,9 +131,13 @@ impl Squid {
 
 impl Drop for Squid {
     fn drop(&mut self) {
-        // Whole, so that its port is free for the next one.
-        let group = format!("-{}", self.process.id());
-        let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
+        // Told to end, squid takes its shared memory away; its launchers end with it. Before it starts there are only they.
+        let squid = self.read("squid.pid");
+        let pid = match squid.trim() {
+            "" => self.process.id().to_string(),
+            pid => pid.to_owned(),
+        };
+        let _ = Command::new("kill").arg(pid).status();
         let _ = self.process.wait();
     }
 }
@@ -143,7 +148,7 @@ fn config(dir: &Path, listen: SocketAddr, port_options: &str, lines: &str) -> St
         "http_port {listen} {port_options}\n\
          visible_hostname squid\n\
          hosts_file {path}/hosts\n\
-         pid_filename none\n\
+         pid_filename {path}/squid.pid\n\
          access_log stdio:{path}/access.log\n\
          cache_log {path}/cache.log\n\
          coredump_dir {path}\n\
