@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::inject;
 use crate::layout;
+use crate::namespace::Namespace;
 use crate::plan;
 use crate::pod::{self, Pod};
 use crate::problem::{Denial, Findings, Reason};
@@ -36,7 +37,7 @@ pub enum Decision {
 /// Why a pod is left as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SkipReason {
-    /// Its namespace is the system's, the injector's own, or excluded.
+    /// Its namespace is the system's, the injector's own, or excluded, by the chart or by its label.
     Namespace,
     /// It does not ask for injection.
     NotAsked,
@@ -105,8 +106,22 @@ impl fmt::Display for Shape {
 /// Deciding on a pod that this has patched changes nothing more, except where something was lost or added
 /// since: the marker, or containers that lack the secrets.
 #[must_use]
-pub fn admit(pod: &Value, namespace: &str, settings: &Settings, cluster: &Cluster) -> Decision {
-    if settings.leaves_alone(namespace) {
+pub fn admit<'a>(
+    pod: &Value,
+    namespace: impl Into<Namespace<'a>>,
+    settings: &Settings,
+    cluster: &Cluster,
+) -> Decision {
+    decide(pod, &namespace.into(), settings, cluster)
+}
+
+fn decide(
+    pod: &Value,
+    namespace: &Namespace<'_>,
+    settings: &Settings,
+    cluster: &Cluster,
+) -> Decision {
+    if settings.leaves_alone(namespace.name) || namespace.declines() {
         return Decision::Skipped(SkipReason::Namespace);
     }
     let Some(annotations) = pod::annotations(pod) else {
@@ -129,7 +144,7 @@ pub fn admit(pod: &Value, namespace: &str, settings: &Settings, cluster: &Cluste
         Ok(view) => view,
         Err(error) => {
             findings.problem("inject", Reason::UnsupportedPod, error);
-            request::read(&ours, &settings.defaults, &mut findings);
+            request::read(&ours, namespace, &settings.defaults, &mut findings);
             return denied(findings);
         }
     };
@@ -145,7 +160,7 @@ pub fn admit(pod: &Value, namespace: &str, settings: &Settings, cluster: &Cluste
             "Windows pods cannot be injected: remove it",
         );
     }
-    let request = request::read(&ours, &settings.defaults, &mut findings);
+    let request = request::read(&ours, namespace, &settings.defaults, &mut findings);
     let plan = plan::plan(request, &view, settings, cluster, &mut findings);
     match plan {
         Some(plan) if findings.problems.is_empty() => Decision::Injected(Injection {
