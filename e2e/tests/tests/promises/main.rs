@@ -9,6 +9,7 @@ mod admission;
 mod asking;
 mod canary;
 mod classic;
+mod defaults;
 mod examples;
 mod faults;
 mod first_line;
