@@ -14,6 +14,7 @@ mod faults;
 mod first_line;
 mod formats;
 mod missing;
+mod nginx;
 mod pods;
 mod refresh;
 mod reload;
