@@ -225,7 +225,7 @@ async fn start(world: &mut World, row: &Row, phase: Phase, process: fn(&mut Worl
                         world.failures(reason) == tries
                     })
                     .await;
-                assert_eq!(world.files(), [None, None]);
+                assert_eq!(world.files(), [None, None, None]);
                 assert!(matches!(world.hook(), Err(WaitError::Late(_))));
                 check_failure(world, row);
                 check_retry(world, tries);
@@ -248,7 +248,7 @@ async fn start(world: &mut World, row: &Row, phase: Phase, process: fn(&mut Worl
                 check_message(row, &message);
                 check_failure(world, row);
                 assert_eq!(world.failures(row.reason.unwrap()), 1);
-                assert_eq!(world.files(), [None, None]);
+                assert_eq!(world.files(), [None, None, None]);
                 assert_eq!(world.bench.state()["fatal"]["message"], message.as_str());
                 check_retry(world, tries);
                 if let Some(planned) = planned {
@@ -263,7 +263,7 @@ async fn start(world: &mut World, row: &Row, phase: Phase, process: fn(&mut Worl
         }
         Outcome::StartsWithout | Outcome::StartsWithTheRest => {
             let rest = row.outcome(phase) == Outcome::StartsWithTheRest;
-            let files = [rest.then(|| SECOND[0].to_owned()), None];
+            let files = [rest.then(|| SECOND[0].to_owned()), None, None];
             let mut first = process(world);
             for tries in 1..=2 {
                 world
@@ -353,7 +353,7 @@ async fn refresh(world: &mut World, row: &Row, sidecar: &mut Process) {
         assert!(age >= CACHE.as_secs_f64(), "{age}");
     }
     check_kept(world, row);
-    if outcome != Outcome::KeepsThatOne {
+    if outcome != Outcome::KeepsThatRecord {
         let now = fs::read_link(world.bench.dir().join("..data")).unwrap();
         assert_eq!(now, published, "not touched");
     }
@@ -482,13 +482,11 @@ fn check_good(world: &World) {
 /// The files while the fault lasts.
 fn check_kept(world: &World, row: &Row) {
     let orders = match row.outcome(Phase::Refresh) {
-        Outcome::KeepsThatOne => SECOND[0],
+        Outcome::KeepsThatRecord => SECOND[0],
         _ => FIRST[0],
     };
-    assert_eq!(
-        world.files(),
-        [Some(orders.to_owned()), Some(FIRST[1].to_owned())]
-    );
+    let kept = [orders, FIRST[1], FIRST[2]];
+    assert_eq!(world.files(), kept.map(|value| Some(value.to_owned())));
 }
 
 /// The documented log lines since the last look.
