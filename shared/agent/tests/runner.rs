@@ -73,6 +73,36 @@ async fn the_first_try_is_at_once_and_the_refreshes_in_slots() {
 }
 
 #[tokio::test]
+async fn a_throttled_refresh_moves_the_pod_to_another_frame_and_an_outage_does_not() {
+    let mut bench = Bench::new(VAULT, &OUTPUTS).await;
+    bench.config.refresh_interval_seconds = 300;
+    let host = VirtualHost::new(&bench.sim, 1);
+    let mut runner = bench.runner_on(host.clone(), Grid::STANDARD);
+    let interval = Duration::from_secs(300);
+    // The regular frame of the interval, once a failure and its retry are past.
+    let frame_after = async |fault: Option<FaultKind>| {
+        if let Some(kind) = fault {
+            bench.sim.fault(Fault::new(kind).times(1));
+        }
+        host.advance(interval * 4).await;
+        let at = bench.sim.requests().last().unwrap().at_ms;
+        (at + 1_000) / 15_000 % 20
+    };
+    let script = async {
+        let own = frame_after(None).await;
+        assert_eq!(frame_after(Some(FaultKind::BadGateway)).await, own);
+        let throttled = FaultKind::Throttled { retry_after: None };
+        let other = frame_after(Some(throttled)).await;
+        assert_ne!(other, own);
+        assert_eq!(frame_after(None).await, other, "it stays there");
+    };
+    tokio::select! {
+        ended = runner.run(|_| {}) => panic!("ended: {ended:?}"),
+        () = script => {}
+    }
+}
+
+#[tokio::test]
 async fn old_generations_are_removed_some_seconds_after_the_swap() {
     let bench = Bench::new(VAULT, &OUTPUTS).await;
     let generations = || {
