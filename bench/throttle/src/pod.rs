@@ -73,8 +73,6 @@ enum Calling {
 struct Slots {
     schedule: Schedule,
     clock: KeeperClock,
-    /// The node's clock is ahead of Keeper's by this.
-    node_ahead_ms: i64,
     keeps_quiet: bool,
     tries: u32,
     life: Option<Life>,
@@ -102,8 +100,12 @@ impl Pod {
                     INTERVAL,
                     &format!("{:016x}", random.next()),
                 ),
-                clock: KeeperClock::default(),
-                node_ahead_ms: random.around_zero(clocks_off_ms),
+                clock: {
+                    let mut clock = KeeperClock::default();
+                    let node = now_ms + random.around_zero(clocks_off_ms);
+                    clock.assume(at(node), uptime(now_ms));
+                    clock
+                },
                 keeps_quiet: policy == Policy::QuietFrames,
                 tries: 0,
                 life: (shape == Shape::Native).then_some(Life {
@@ -230,8 +232,7 @@ impl Slots {
         random: &mut Random,
     ) -> Next {
         let took = Duration::from_millis(u64::try_from(took_ms).unwrap_or(0));
-        self.clock
-            .observe(at(date_ms), at(now_ms + self.node_ahead_ms), took);
+        self.clock.observe(at(date_ms), uptime(now_ms), took);
         let now = self.keeper_time(now_ms);
         let slot = if allowed {
             self.tries = 0;
@@ -248,12 +249,17 @@ impl Slots {
 
     /// The pod's idea of Keeper's time.
     fn keeper_time(&self, now_ms: i64) -> KeeperTime {
-        self.clock.at(at(now_ms + self.node_ahead_ms))
+        self.clock.at(uptime(now_ms))
     }
 }
 
 fn at(ms: i64) -> SystemTime {
-    UNIX_EPOCH + Duration::from_millis(u64::try_from(ms).unwrap_or(0))
+    UNIX_EPOCH + uptime(ms)
+}
+
+/// Any uptime does that goes as fast as time.
+fn uptime(now_ms: i64) -> Duration {
+    Duration::from_millis(u64::try_from(now_ms).unwrap_or(0))
 }
 
 fn millis(duration: Duration) -> i64 {

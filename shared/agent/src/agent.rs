@@ -329,7 +329,7 @@ async fn get_secret(
     let took: Duration = began.elapsed();
     metrics.called(took);
     if let Some(theirs) = client.take_server_time() {
-        clock.observe(theirs, host.now(), took);
+        clock.observe(theirs, host.uptime(), took);
     }
     answer
 }

@@ -262,7 +262,7 @@ async fn before_the_first_publication_it_is_all_or_nothing() {
     let bench = Bench::new(VAULT, &["Orders DB -> o.json", "None -> n.json"]).await;
     let mut agent = bench.agent();
     let mut clock = keeper_agent::schedule::KeeperClock::default();
-    let failed = agent.refresh(&mut clock, false, &Node::new()).await;
+    let failed = agent.refresh(&mut clock, false, &Node).await;
     assert_eq!(failed.failures.len(), 1);
     assert_eq!(names(&bench.dir()), [""; 0]);
 }

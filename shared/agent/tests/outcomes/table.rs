@@ -170,7 +170,10 @@ impl Outcome {
                  Stale after `cache`, as above."
             }
             Self::Unharmed => {
-                "Nothing fails. New values arrive within one interval and the frames of one retry."
+                "Nothing fails. New values arrive at the next regular refresh. The node's clock counts for nothing after a pod's first \
+                 call: the slots go by Keeper's clock, and the age of the secrets by the node's uptime, which counts the time that the node was \
+                 suspended and that no process ran. In an outage, too, `keeper_sidecar_stale` is 1 after `cache`, no earlier and no later; only \
+                 `keeper_sidecar_last_success_timestamp_seconds` is what the clock showed."
             }
         }
     }
@@ -342,7 +345,7 @@ pub(crate) const ROWS: [Row; 20] = [
     ),
     row(
         Fault::ClockForward,
-        "the node's clock jumps forward, or the node slept",
+        "the node's clock is put forward",
         None,
         &[],
         Unharmed,

@@ -100,7 +100,7 @@ impl Bench {
 
     /// What a process of this pod runs, in real time and fast frames.
     pub(crate) fn runner(&self) -> Runner {
-        self.runner_on(Node::new(), FAST)
+        self.runner_on(Node, FAST)
     }
 
     /// What a process of this pod runs on `host`.
@@ -140,7 +140,7 @@ impl Bench {
 /// One refresh of an application that runs.
 pub(crate) async fn refresh(agent: &mut Agent) -> Refresh {
     agent
-        .refresh(&mut KeeperClock::default(), true, &Node::new())
+        .refresh(&mut KeeperClock::default(), true, &Node)
         .await
 }
 
