@@ -18,21 +18,16 @@ const SDK_FIRST_WAIT_MS: i64 = 11_000;
 const SDK_RETRIES: u32 = 5;
 /// The SDKs vary each wait by up to so many hundredths.
 const SDK_JITTER_PERCENT: i64 = 25;
-/// Length of the agent's frames.
-const FRAME_MS: i64 = 15_000;
-/// With quiet frames, one in so many is.
-const QUIET_EACH: i64 = 4;
 /// What *plain jitter* varies the interval by, in hundredths.
 const INTERVAL_JITTER_PERCENT: i64 = 10;
 
 /// How the pods of a fleet choose the moments of their calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Policy {
-    /// The agent's slots, `keeper_agent::schedule`.
+    /// The agent's slots, `keeper_agent::schedule`, and the first call at once.
     Slots,
-    /// Slots, and a pod's first call, too, waits for the next window in each fourth frame. Not what the agent
-    /// does: what it would cost and bring.
-    QuietFrames,
+    /// The same for pods that run to completion: their first calls leave each fourth frame its silence.
+    SlotsOfJobs,
     /// A loop that sleeps for the interval, give or take 10 %, and calls an official SDK.
     Jitter,
     /// The same without the jitter.
@@ -73,7 +68,7 @@ enum Calling {
 struct Slots {
     schedule: Schedule,
     clock: KeeperClock,
-    keeps_quiet: bool,
+    is_job: bool,
     tries: u32,
     life: Option<Life>,
 }
@@ -94,7 +89,7 @@ impl Pod {
         random: &mut Random,
     ) -> Self {
         let calling = match policy {
-            Policy::Slots | Policy::QuietFrames => Calling::Slots(Slots {
+            Policy::Slots | Policy::SlotsOfJobs => Calling::Slots(Slots {
                 schedule: Schedule::new(
                     Grid::STANDARD,
                     INTERVAL,
@@ -106,7 +101,7 @@ impl Pod {
                     clock.assume(at(node), uptime(now_ms));
                     clock
                 },
-                keeps_quiet: policy == Policy::QuietFrames,
+                is_job: policy == Policy::SlotsOfJobs,
                 tries: 0,
                 life: (shape == Shape::Native).then_some(Life {
                     restarts: 0,
@@ -198,11 +193,8 @@ impl Slots {
             life.ends_ms = again + HOOK_LIMIT_MS;
             return Look::Later((again.max(now_ms), planned));
         }
-        if planned.is_none() && self.keeps_quiet {
-            let now = self.keeper_time(now_ms);
-            if now.0.div_euclid(FRAME_MS) % QUIET_EACH == 0 && !self.schedule.allows(now) {
-                planned = Some(self.schedule.retry(now, 1, None, random.next()));
-            }
+        if planned.is_none() && self.is_job {
+            planned = self.schedule.first(self.keeper_time(now_ms), random.next());
         }
         while let Some(slot) = planned {
             let now = self.keeper_time(now_ms);

@@ -217,7 +217,11 @@ impl<H: Host> Runner<H> {
     /// The slot of this process's first call; none: at once, or, for a pod that needs nothing any more, never.
     fn first_call(&self) -> Plan {
         if self.state.is_first_try() {
-            return Plan::AtOnce;
+            let may_be_one_of_many = self.agent.config().runs_to_completion;
+            let slot = self.schedule.first(self.now(), self.host.random());
+            return slot
+                .filter(|_| may_be_one_of_many)
+                .map_or(Plan::AtOnce, Plan::At);
         }
         match self.state.next_call {
             Some(planned) => Plan::At(planned),

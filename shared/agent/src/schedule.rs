@@ -3,7 +3,8 @@
 //! Keeper counts calls per client id, and the counter clears only after 10 s without a single one: any
 //! steady trickle of calls from many pods bans them all for good. So all pods that share a client id keep
 //! silent together. Time is cut into frames of 15 s on Keeper's own clock, and calls are made only in the
-//! first 2 s of a frame, which leaves over 10 s of silence in each. Only a pod's very first try is not slotted.
+//! first 2 s of a frame, which leaves over 10 s of silence in each. Only a pod's very first try is not slotted; and of pods
+//! that may come in a stream, as those of Jobs do, the first tries leave each fourth frame its silence.
 //!
 //! Pure: time and randomness come in as arguments.
 
@@ -14,6 +15,9 @@ use serde::{Deserialize, Serialize};
 /// Doublings of the range of frames that a retry is drawn from: 1, 2, 4, 8. In each frame the first hundred
 /// calls pass and the others do no harm, so frames that too few retry in are lost to a crowd.
 const MAX_DOUBLINGS: u32 = 3;
+/// One frame in so many is kept quiet by the first calls of pods that may come in a stream: where a new pod comes each few
+/// seconds, no other frame has ten seconds of silence.
+const QUIET_EACH: i64 = 4;
 /// The longest wait that a server may ask for; a longer one is taken as this.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 /// Frames among which a pod that has nothing published yet catches up after it missed its slot: the
@@ -164,6 +168,14 @@ impl Schedule {
             .saturating_add(interval_ms - 1)
             .div_euclid(interval_ms);
         KeeperTime(rounds.saturating_mul(interval_ms).saturating_add(phase))
+    }
+
+    /// The slot of the first call of a pod that may be one of a stream; none: it may be made at once. In a frame that is kept
+    /// quiet it waits for the next window.
+    #[must_use]
+    pub fn first(&self, now: KeeperTime, random: u64) -> Option<KeeperTime> {
+        let is_quiet = now.0.div_euclid(self.frame_ms).rem_euclid(QUIET_EACH) == 0;
+        (is_quiet && !self.allows(now)).then(|| self.among_next(now, 1, random))
     }
 
     /// Takes another frame of the interval for the regular slots: a refresh was throttled, so too many pods
@@ -354,6 +366,21 @@ mod tests {
             frames.insert(at.0 / FRAME % 20);
         }
         assert_eq!(frames.len(), 20);
+    }
+
+    #[test]
+    fn the_first_calls_of_a_stream_leave_each_fourth_frame_its_silence() {
+        let schedule = pod("pod", 300);
+        for ms in (0..8 * FRAME).step_by(100) {
+            let now = KeeperTime(FRAME * 1_000_000 + ms);
+            let first = schedule.first(now, hash("x"));
+            let (frame, position) = (ms / FRAME, ms % FRAME);
+            assert_eq!(first.is_some(), frame % 4 == 0 && position >= 2_000, "{ms}");
+            if let Some(slot) = first {
+                assert_eq!(slot.0.div_euclid(FRAME), 1_000_001 + frame);
+                assert!(schedule.allows(slot));
+            }
+        }
     }
 
     #[test]

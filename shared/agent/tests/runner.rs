@@ -73,6 +73,32 @@ async fn the_first_try_is_at_once_and_the_refreshes_in_slots() {
 }
 
 #[tokio::test]
+async fn the_first_call_of_a_job_s_pod_leaves_a_quiet_frame_its_silence() {
+    // The machine starts with a frame that is kept quiet.
+    for (is_job, after, at) in [
+        (false, 5, 5..6),
+        (true, 5, 15..17),
+        (true, 1, 1..2),
+        (true, 20, 20..21),
+    ] {
+        let mut bench = Bench::new(VAULT, &OUTPUTS).await;
+        bench.config.runs_to_completion = is_job;
+        let host = VirtualHost::new(&bench.sim, 1);
+        tokio::join!(host.sleep(Duration::from_secs(after)), async {
+            host.asleep().await;
+            host.end_sleep();
+        });
+        let mut runner = bench.runner_on(host.clone(), Grid::STANDARD);
+        tokio::select! {
+            ended = runner.first_fetch(LONG * 2) => ended.unwrap(),
+            () = host.advance(LONG * 2) => panic!("not ended"),
+        }
+        let called = host.uptime().as_secs();
+        assert!(at.contains(&called), "{is_job} {after}: {called}");
+    }
+}
+
+#[tokio::test]
 async fn a_throttled_refresh_moves_the_pod_to_another_frame_and_an_outage_does_not() {
     let mut bench = Bench::new(VAULT, &OUTPUTS).await;
     bench.config.refresh_interval_seconds = 300;

@@ -59,6 +59,7 @@ impl Bench {
             outputs: outputs.iter().map(|text| output(text)).collect(),
             refresh_interval_seconds: 1,
             fail_on_error: true,
+            runs_to_completion: false,
             cache_seconds: 24 * 3600,
             on_stale: OnStale::Serve,
             strict_lookup: false,
