@@ -16,6 +16,7 @@ mod formats;
 mod missing;
 mod nginx;
 mod pods;
+mod proxy;
 mod refresh;
 mod reload;
 mod smoke;
