@@ -24,6 +24,8 @@ pub(crate) struct VirtualHost {
 
 struct Time {
     uptime: Duration,
+    /// How long the machine was suspended, which its uptime doesn't count.
+    suspended: Duration,
     /// Time may pass until then.
     limit: Duration,
     /// The end of the sleep that a process is in.
@@ -39,6 +41,7 @@ impl VirtualHost {
         let host = Self {
             time: Arc::new(Mutex::new(Time {
                 uptime: Duration::ZERO,
+                suspended: Duration::ZERO,
                 limit: Duration::ZERO,
                 asleep_until: None,
                 clock_ahead_ms: 0,
@@ -88,9 +91,31 @@ impl VirtualHost {
         }
     }
 
+    /// Lets `duration` pass while no process runs.
+    pub(crate) fn pass(&self, duration: Duration) {
+        let mut time = self.time();
+        assert_eq!(time.asleep_until, None, "a process runs");
+        let uptime = time.uptime + duration;
+        time.limit = uptime;
+        self.pass_to(&mut time, uptime);
+    }
+
+    /// Suspends the machine for `duration`.
+    pub(crate) fn suspend(&self, duration: Duration) {
+        let mut time = self.time();
+        time.suspended += duration;
+        let uptime = time.uptime;
+        self.pass_to(&mut time, uptime);
+    }
+
+    /// True time since the machine's beginning.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.time().elapsed()
+    }
+
     /// The right time, in milliseconds since 1970.
     pub(crate) fn right_ms(&self) -> i64 {
-        i64::try_from((BEGIN + self.time().uptime).as_millis()).unwrap()
+        i64::try_from((BEGIN + self.elapsed()).as_millis()).unwrap()
     }
 
     /// Puts the node's clock forward, or back. Keeper's clock and the uptime know nothing of it.
@@ -104,17 +129,23 @@ impl VirtualHost {
 
     fn pass_to(&self, time: &mut Time, uptime: Duration) {
         time.uptime = uptime;
-        let right = i64::try_from((BEGIN + uptime).as_millis()).unwrap();
+        let right = i64::try_from((BEGIN + time.elapsed()).as_millis()).unwrap();
         let real = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         self.sim
             .set_clock_offset_ms(right - i64::try_from(real.as_millis()).unwrap());
     }
 }
 
+impl Time {
+    fn elapsed(&self) -> Duration {
+        self.uptime + self.suspended
+    }
+}
+
 impl Host for VirtualHost {
     fn now(&self) -> SystemTime {
         let time = self.time();
-        let right = UNIX_EPOCH + BEGIN + time.uptime;
+        let right = UNIX_EPOCH + BEGIN + time.elapsed();
         let off = Duration::from_millis(time.clock_ahead_ms.unsigned_abs());
         if time.clock_ahead_ms < 0 {
             right - off
