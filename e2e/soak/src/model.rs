@@ -125,6 +125,25 @@ impl Model {
         Ok(())
     }
 
+    /// Judges the files after a call of a process that was killed before it was done: each is as it was, or as the answer
+    /// made it.
+    ///
+    /// # Errors
+    /// The promise that was broken.
+    pub fn interrupted(&mut self, seen: impl Fn(usize) -> Option<String>) -> Result<(), String> {
+        let after: Vec<Option<String>> = (0..OUTPUTS.len()).map(seen).collect();
+        for (index, content) in after.iter().enumerate() {
+            let is_new = content
+                .as_ref()
+                .is_some_and(|content| self.renderings(index).any(|now| now == *content));
+            if !is_new {
+                self.unchanged(index, content.as_deref(), "a killed process changed it")?;
+            }
+        }
+        self.published = after;
+        Ok(())
+    }
+
     /// Judges what a reader saw at any moment after the first publication: all files of one directory, from one
     /// generation. Each is what the vault held once, whole, and a pair agrees.
     ///
@@ -426,6 +445,20 @@ mod tests {
         let mut mixed = old.clone();
         mixed[path("tls.key")] = perfect(model.vault())[path("tls.key")].clone();
         assert!(read(&model, &mixed).unwrap_err().contains("beside a key"));
+    }
+
+    #[test]
+    fn a_killed_process_leaves_each_file_old_or_new() {
+        let (mut model, old) = started();
+        model.edit(|vault| vault.renew(LINES[0].uid));
+        let new = perfect(model.vault());
+        let mut half = old.clone();
+        half[0].clone_from(&new[0]);
+        model.interrupted(|index| half[index].clone()).unwrap();
+        half[0] = Some(String::new());
+        model
+            .interrupted(|index| half[index].clone())
+            .expect_err("half a file");
     }
 
     #[test]
