@@ -96,7 +96,7 @@ impl Script {
         }
         match self.rng.u32(0..100) {
             chance if self.stage == Stage::Node => match chance {
-                0..94 => self.edit(model).map(Action::Edit),
+                0..90 => self.edit(model).map(Action::Edit),
                 _ => self.trouble(now),
             },
             0..68 => self.edit(model).map(Action::Edit),

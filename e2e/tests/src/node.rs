@@ -55,6 +55,16 @@ pub fn root_of(process: &str) -> PathBuf {
     root().join("proc").join(process).join("root")
 }
 
+/// This machine's number of a process of the node that is alone in its container.
+///
+/// # Panics
+/// If the process is gone.
+#[must_use]
+pub fn process_here(process: &str) -> String {
+    let processes = std::fs::read_to_string(memory_cgroup(process).join("cgroup.procs"));
+    processes.expect("the process runs").trim().to_owned()
+}
+
 /// The directory of the memory cgroup that a process of the node is in: of version 1 if there is one, else of version 2.
 ///
 /// # Panics

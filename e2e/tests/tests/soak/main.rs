@@ -15,6 +15,7 @@ mod fleet;
 mod keeper;
 mod memory;
 
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{JoinHandle, sleep};
@@ -40,6 +41,8 @@ const SETTLED: u32 = 3;
 const QUIET: Duration = Duration::from_secs(15 * (8 + 2 * 3 + 4));
 /// The kubelet's back-off after the third kill is 40 s.
 const RESTARTED_WITHIN_MS: u64 = 120_000;
+/// How long a call and the publication take.
+const IN_A_CALL_MS: u64 = 20;
 /// Kills of one sidecar: the kubelet's back-off would be minutes after more.
 const MOST_KILLS: u32 = 3;
 
@@ -77,10 +80,11 @@ fn files_and_memory_stay_right_through_whatever_happens() {
         edits,
         faults,
         kills,
+        interrupted,
         ..
     } = soak;
     eprintln!(
-        "soak: seed {seed}: {} pods, {edits} edits, {faults} faults, {kills} kills; {calls} calls, {answers} of them answered; \
+        "soak: seed {seed}: {} pods, {edits} edits, {faults} faults, {kills} kills, {interrupted} of them in a call; {calls} calls, {answers} of them answered; \
          {looks} looks at a directory",
         SHAPES.len(),
     );
@@ -106,6 +110,8 @@ struct Soak {
     edits: u32,
     faults: u32,
     kills: u32,
+    /// Kills that met a call.
+    interrupted: u32,
 }
 
 impl Soak {
@@ -141,6 +147,7 @@ impl Soak {
             edits: 0,
             faults: 0,
             kills: 0,
+            interrupted: 0,
         };
         soak.judge();
         soak
@@ -163,7 +170,7 @@ impl Soak {
                 "still waiting for {what}\n{}",
                 self.shared.log()
             );
-            self.calls_of_a_frame(next_frame(), None);
+            self.calls_of_a_frame(next_frame(), false);
         }
     }
 
@@ -172,9 +179,8 @@ impl Soak {
         let began_ms = now_ms();
         while script.next_at().is_some() {
             let frame_ms = next_frame();
-            let kill_ms =
-                (self.random.u32(0..3) == 0).then(|| frame_ms + self.random.u64(0..CALLED_MS));
-            self.calls_of_a_frame(frame_ms, kill_ms);
+            let kills = self.random.u32(0..3) == 0;
+            self.calls_of_a_frame(frame_ms, kills);
             while let Some(at) = script.next_at() {
                 let at_ms = began_ms + millis(at);
                 if at_ms.max(now_ms()) > frame_ms + LAST_CHANGE_MS {
@@ -187,9 +193,9 @@ impl Soak {
     }
 
     /// One frame's calls, and the judgement of what they left.
-    fn calls_of_a_frame(&mut self, frame_ms: u64, kill_ms: Option<u64>) {
-        if let Some(at_ms) = kill_ms {
-            self.kill(at_ms);
+    fn calls_of_a_frame(&mut self, frame_ms: u64, kills: bool) {
+        if kills {
+            self.kill(frame_ms);
         }
         sleep_until(frame_ms + CALLED_MS);
         self.judge();
@@ -247,13 +253,13 @@ impl Soak {
         }
     }
 
-    /// Kills one of the sidecars that may be, at a moment.
-    fn kill(&mut self, at_ms: u64) {
-        let alive = |pod: &Pod| pod.shape.is_killed && !pod.is_down && pod.kills < MOST_KILLS;
+    /// Kills one of the sidecars that may be, in the middle of its call if that is at the usual place of the frame.
+    fn kill(&mut self, frame_ms: u64) {
+        let may_die = |pod: &Pod| pod.shape.is_killed && !pod.is_down && pod.kills < MOST_KILLS;
         let victims: Vec<usize> = {
             let pods = self.shared.pods();
             (0..pods.len())
-                .filter(|index| alive(&pods[*index]))
+                .filter(|index| may_die(&pods[*index]))
                 .collect()
         };
         let Some(victim) = self.random.choice(victims) else {
@@ -262,9 +268,11 @@ impl Soak {
         let Some(container) = self.shared.pods()[victim].sidecar(&self.namespace) else {
             return;
         };
-        let process = node::process_of(&container);
-        sleep_until(at_ms);
-        let _ = node::exec(&["kill", "-KILL", &process]);
+        let process = node::process_here(&node::process_of(&container));
+        let place_ms = self.shared.pods()[victim].judged_ms % FRAME_MS;
+        sleep_until(frame_ms + place_ms.min(CALLED_MS) + self.random.u64(0..IN_A_CALL_MS));
+        let killed = Command::new("kill").args(["-KILL", &process]).status();
+        assert!(killed.unwrap().success());
         let mut pods = self.shared.pods();
         let pod = &mut pods[victim];
         (pod.is_down, pod.killed, pod.kills) = (true, Some((now_ms(), container)), pod.kills + 1);
@@ -328,6 +336,7 @@ impl Soak {
                     pod.calls += 1;
                     pod.answers += u32::from(answer == Answer::Vault);
                     drop(pods);
+                    self.interrupted += u32::from(was_killed);
                     self.note(&format!("{name}: a call at {at:?}: {answer:?}"));
                     return Ok(());
                 }
