@@ -29,8 +29,7 @@ use support::virtual_host::VirtualHost;
 
 /// The clients that may read the vault.
 const CLIENTS: [&str; 2] = ["default", "second"];
-/// The agent looks at the clock at least as often as this. A process that is killed before it has seen that the
-/// clock was put back leaves a plan on a clock that is gone.
+/// The agent looks at the uptime at least as often as this.
 const SEEN_AFTER: Duration = Duration::from_secs(61);
 /// How long a run goes on after the last trouble: longer than the longest back-off.
 const QUIET: Duration = Duration::from_secs(20 * 60);
@@ -74,7 +73,6 @@ async fn soak(seed: u64, hours: u64) {
     let world = Shared(Arc::new(Mutex::new(World {
         seed,
         node: node.clone(),
-        stepped_at: Duration::ZERO,
         model: Model::new(vault),
         script: Script::new(seed, Stage::Virtual, end),
         sim: bench.sim.handle(),
@@ -82,7 +80,6 @@ async fn soak(seed: u64, hours: u64) {
         client: 0,
         retry_after: None,
         volume: bench.volume(),
-        down: false,
         log: Vec::new(),
         calls: 0,
         answers: 0,
@@ -116,7 +113,7 @@ async fn soak(seed: u64, hours: u64) {
         world.answers
     );
     assert!(reads > 100, "{reads} reads");
-    if world.model.answered_at().unwrap() + QUIET / 2 < node.elapsed() {
+    if world.model.answered_at().unwrap() + QUIET / 2 < node.uptime() {
         world.fail("keeper was there again, and nothing was fetched");
     }
 }
@@ -136,16 +133,12 @@ fn runner(bench: &Bench, node: &VirtualHost, seed: u64) -> Runner<VirtualHost> {
 
 /// Lets a process live, and happen what is planned, until it is killed or all is over. Returns how long there is none.
 async fn live(node: &VirtualHost, world: &Shared, end: Duration) -> Option<Duration> {
-    while node.elapsed() < end {
+    while node.uptime() < end {
         let next = world.get().script.next_at().unwrap_or(end).min(end);
-        node.advance(next.saturating_sub(node.elapsed())).await;
+        node.advance(next.saturating_sub(node.uptime())).await;
         let mut world = world.get();
         world.check_call();
-        while world
-            .script
-            .next_at()
-            .is_some_and(|at| at <= node.elapsed())
-        {
+        while world.script.next_at().is_some_and(|at| at <= node.uptime()) {
             if let Some(down) = world.happen() {
                 return Some(down);
             }
@@ -167,8 +160,6 @@ impl Shared {
 struct World {
     seed: u64,
     node: VirtualHost,
-    /// When the clock was put forward or back, by the uptime.
-    stepped_at: Duration,
     model: Model,
     script: Script,
     sim: SimHandle,
@@ -178,8 +169,6 @@ struct World {
     /// What throttled calls are told.
     retry_after: Option<Duration>,
     volume: PathBuf,
-    /// Between two processes.
-    down: bool,
     log: Vec<String>,
     calls: u32,
     answers: u32,
@@ -233,42 +222,33 @@ impl World {
                 fs::write(self.auth.join("new"), config.unwrap()).unwrap();
                 fs::rename(self.auth.join("new"), self.auth.join("config")).unwrap();
             }
-            Action::Kill(down) => {
-                let may_die = !self.down && self.node.uptime() >= self.stepped_at + SEEN_AFTER;
-                return may_die.then_some(down);
-            }
+            Action::Kill(down) => return Some(down),
             Action::Suspend(asleep) => {
                 self.node.suspend(asleep);
-                self.model.disturbed(self.node.elapsed() + SEEN_AFTER);
+                self.model.disturbed(self.node.uptime() + SEEN_AFTER);
             }
-            Action::StepClock(_) if self.down => {}
-            Action::StepClock(ahead) => {
-                self.stepped_at = self.node.uptime();
-                self.node.put_clock(ahead);
-                self.model.disturbed(self.node.elapsed() + SEEN_AFTER);
-            }
+            // Neither a process nor the next one is to mind.
+            Action::StepClock(ahead) => self.node.put_clock(ahead),
         }
         None
     }
 
     /// The next process begins after `down`.
     fn restarted(&mut self, down: Duration) {
-        let until = self.node.elapsed() + down;
-        self.down = true;
+        let until = self.node.uptime() + down;
         self.model.disturbed(until);
         while let Some(at) = self.script.next_at().filter(|at| *at <= until) {
-            self.node.pass(at.saturating_sub(self.node.elapsed()));
+            self.node.pass(at.saturating_sub(self.node.uptime()));
             self.happen();
         }
-        self.node.pass(until.saturating_sub(self.node.elapsed()));
-        self.down = false;
-        self.model.disturbed(self.node.elapsed());
+        self.node.pass(until.saturating_sub(self.node.uptime()));
+        self.model.disturbed(self.node.uptime());
         self.note("started again");
     }
 
     fn check_call(&self) {
         let by = self.model.call_by();
-        if self.node.elapsed() > by {
+        if self.node.uptime() > by {
             self.fail(&format!("no call by {by:?}"));
         }
     }
@@ -292,7 +272,7 @@ impl World {
             let dir = self.volume.join(format!("dirs/{}", output.directory));
             fs::read_to_string(dir.join(output.path)).ok()
         };
-        if let Err(problem) = self.model.called(self.node.elapsed(), answer, seen) {
+        if let Err(problem) = self.model.called(self.node.uptime(), answer, seen) {
             self.fail(&problem);
         }
     }
@@ -302,7 +282,7 @@ impl World {
         let what: String = what.chars().take(300).collect();
         let words = what.split(' ').filter(|word| !word.starts_with("xx"));
         let what = words.collect::<Vec<_>>().join(" ");
-        self.log.push(format!("{:?} {what}", self.node.elapsed()));
+        self.log.push(format!("{:?} {what}", self.node.uptime()));
     }
 
     fn fail(&self, problem: &str) -> ! {
@@ -310,7 +290,7 @@ impl World {
         panic!(
             "SOAK_SEED={}: at {:?}: {problem}\n{}",
             self.seed,
-            self.node.elapsed(),
+            self.node.uptime(),
             log.join("\n")
         );
     }
