@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use keeper_contract::{AgentConfig, Format, Output, Selection};
-use keeper_ksm::{Client, Folders, Record, Uid, Vault};
+use keeper_contract::AgentConfig;
+use keeper_ksm::{Client, Folders, Uid, Vault};
 use zeroize::Zeroizing;
 
 use crate::dir::Dir;
@@ -13,7 +13,7 @@ use crate::host::Host;
 use crate::memory;
 use crate::metrics::Metrics;
 use crate::publish::{Content, Planned, PublishError, Published, Publisher};
-use crate::render::{RenderError, field_text, notation_text, record_json};
+use crate::render::render;
 use crate::schedule::KeeperClock;
 use crate::select::{Miss, Selector};
 use crate::source::Source;
@@ -58,8 +58,13 @@ struct Fetched {
     is_everything: bool,
 }
 
-/// The bytes of an output; none if it failed.
-type Rendered = Option<Zeroizing<Vec<u8>>>;
+/// What came of an output.
+struct Rendered {
+    /// The record that it means, if it has ever had one.
+    record: Option<Uid>,
+    /// Its bytes; none if it failed.
+    bytes: Option<Zeroizing<Vec<u8>>>,
+}
 
 impl Agent {
     /// Opens the volume at `volume`: makes the output directories and the pod's mount points in them, and
@@ -237,7 +242,7 @@ impl Agent {
                 fetched.is_everything,
             );
             let annotation = || output.annotation.clone();
-            rendered.push(match found {
+            let bytes = match found {
                 Ok(record) => match render(record, output) {
                     Ok(bytes) => Some(bytes),
                     Err(error) => {
@@ -266,27 +271,36 @@ impl Agent {
                     refresh.failures.push(failure);
                     None
                 }
-            });
+            };
+            let record = selector.pin(output).map(|pin| pin.uid);
+            rendered.push(Rendered { record, bytes });
         }
-        self.metrics.fetched(rendered.iter().flatten().count());
+        let fetched = rendered.iter().filter(|output| output.bytes.is_some());
+        self.metrics.fetched(fetched.count());
         rendered
     }
 
+    /// Publishes each directory on its own. What a directory has of one record stays of one revision: where an output
+    /// of it failed, the others of that record are kept as they are, too.
     fn publish(&self, rendered: &[Rendered], refresh: &mut Refresh, host: &impl Host) {
         let random = host.random();
         for (index, publisher) in self.publishers.iter().enumerate() {
-            let files: Vec<Planned<'_>> = self
-                .config
-                .outputs
-                .iter()
-                .zip(rendered)
-                .filter(|(output, _)| output.directory == index)
-                .map(|(output, bytes)| Planned {
+            let outputs = || {
+                let outputs = self.config.outputs.iter().zip(rendered);
+                outputs.filter(move |(output, _)| output.directory == index)
+            };
+            let is_torn = |record: Option<Uid>| {
+                let failed = |of: &Rendered| of.bytes.is_none() && of.record == record;
+                record.is_some() && outputs().any(|(_, of)| failed(of))
+            };
+            let files: Vec<Planned<'_>> = outputs()
+                .map(|(output, of)| Planned {
                     path: &output.path,
-                    mode: self.config.file_mode,
-                    content: bytes
-                        .as_ref()
-                        .map_or(Content::LastGood, |bytes| Content::New(bytes)),
+                    mode: output.mode.unwrap_or(self.config.file_mode),
+                    content: match &of.bytes {
+                        Some(bytes) if !is_torn(of.record) => Content::New(bytes),
+                        _ => Content::LastGood,
+                    },
                 })
                 .collect();
             match publisher.publish(&files, host.now(), random) {
@@ -315,19 +329,7 @@ async fn get_secret(
     let took: Duration = began.elapsed();
     metrics.called(took);
     if let Some(theirs) = client.take_server_time() {
-        clock.observe(theirs, host.now(), took);
+        clock.observe(theirs, host.uptime(), took);
     }
     answer
-}
-
-fn render(record: &Record, output: &Output) -> Result<Zeroizing<Vec<u8>>, RenderError> {
-    match (&output.selection, output.format) {
-        (Selection::Record(_), Format::Json) => Ok(record_json(record)),
-        (Selection::Field { field, .. }, Format::Raw) => field_text(record, field),
-        (Selection::Notation(notation), Format::Raw) => notation_text(record, &notation.selector),
-        (Selection::Record(_), Format::Raw)
-        | (Selection::Field { .. } | Selection::Notation(_), Format::Json) => {
-            Err(RenderError::Format)
-        }
-    }
 }

@@ -8,6 +8,7 @@ mod agent_config;
 pub mod annotations;
 pub mod duration;
 mod files;
+mod format;
 mod identity;
 mod inject;
 mod layers;

@@ -154,6 +154,8 @@ fn the_example_of_a_namespace_works_as_it_is() {
     ]))
     .unwrap();
     assert_eq!(interval(&pods["items"][0]), 15);
+    let log = shop.kubectl(&["logs", "deployment/orders", "--container=app"]);
+    assert!(log.contains("the login is orders"), "{log}");
     let events = shop.kubectl(&["get", "events", "--output=jsonpath={.items[*].message}"]);
     assert!(
         !events.contains("keeper.security/"),

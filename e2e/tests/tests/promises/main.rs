@@ -13,6 +13,7 @@ mod defaults;
 mod examples;
 mod faults;
 mod first_line;
+mod formats;
 mod missing;
 mod nginx;
 mod pods;

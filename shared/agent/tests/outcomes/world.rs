@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io::{self, Write};
+use std::net::UdpSocket;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,8 +25,17 @@ use crate::table::Fault;
 
 /// UID of the record that most faults strike.
 pub(crate) const PAYMENTS: &str = "PPPPPPPPPPPPPPPPPPPPPP";
-pub(crate) const FIRST: [&str; 2] = ["orders-first-value", "payments-first-value"];
-pub(crate) const SECOND: [&str; 2] = ["orders-second-value", "payments-second-value"];
+/// What the three files hold. The last two are of one record.
+pub(crate) const FIRST: [&str; 3] = [
+    "orders-first-value",
+    "payments-first-value",
+    "account-first-value",
+];
+pub(crate) const SECOND: [&str; 3] = [
+    "orders-second-value",
+    "payments-second-value",
+    "account-second-value",
+];
 /// Times are short, so that a test sees many of them pass.
 pub(crate) const CACHE: Duration = Duration::from_secs(1800);
 pub(crate) const INTERVAL: Duration = Duration::from_secs(300);
@@ -41,6 +51,8 @@ pub(crate) struct World {
     door: Option<Door>,
     config: String,
     log: Arc<Mutex<Vec<u8>>>,
+    /// A DNS server that takes questions and says nothing.
+    _silence: Option<UdpSocket>,
     _logging: tracing::subscriber::DefaultGuard,
 }
 
@@ -50,21 +62,27 @@ pub(crate) struct Process(Pin<Box<dyn Future<Output = Result<(), Exit>>>>);
 impl World {
     pub(crate) async fn new(fault: Fault) -> Self {
         let vault = format!(
-            "records:\n- {{title: Orders, password: {}}}\n- {{title: Payments, uid: {PAYMENTS}, password: {}}}\n\
+            "records:\n- {{title: Orders, password: {}}}\n- {{title: Payments, uid: {PAYMENTS}, password: {}, login: {}}}\n\
              - {{title: Bystander, password: bystander-value}}\n",
-            FIRST[0], FIRST[1]
+            FIRST[0], FIRST[1], FIRST[2]
         );
         let payments = match fault {
             Fault::BadRecord => PAYMENTS,
             _ => "Payments",
         };
-        let payments = format!("{payments}[password] -> payments");
-        let mut bench = Bench::new(&vault, &["Orders[password] -> orders", &payments]).await;
+        let outputs = [
+            "Orders[password] -> orders",
+            &format!("{payments}[password] -> payments"),
+            "Payments[login] -> account",
+        ];
+        let mut bench = Bench::new(&vault, &outputs).await;
         bench.config.refresh_interval_seconds = u32::try_from(INTERVAL.as_secs()).unwrap();
         bench.config.cache_seconds = CACHE.as_secs();
         if fault == Fault::FullVolume {
             mount_small(&bench.volume());
         }
+        let silence =
+            (fault == Fault::ResolverHang).then(|| UdpSocket::bind("127.0.0.1:53").unwrap());
         let mut config = bench.sim.device_config().unwrap();
         let mut door = None;
         if fault == Fault::ConnectionRefused {
@@ -85,6 +103,7 @@ impl World {
             door,
             config,
             log,
+            _silence: silence,
             _logging: tracing::subscriber::set_default(subscriber),
         };
         world.mount_config(&world.config);
@@ -112,7 +131,7 @@ impl World {
         let (config, metrics) = (self.bench.config.clone(), self.bench.metrics.clone());
         let (mut agent, store) =
             Agent::open(config, &self.bench.volume(), metrics.clone()).unwrap();
-        if self.fault == Fault::Hang {
+        if matches!(self.fault, Fault::Hang | Fault::ResolverHang) {
             agent.set_call_deadline(CALL_DEADLINE);
         }
         let pod = Pod {
@@ -169,10 +188,15 @@ impl World {
         }
     }
 
-    /// Both values change.
+    /// All values change.
     pub(crate) fn edit(&self) {
-        for (record, value) in iter::zip(["Orders", "Payments"], SECOND) {
-            self.bench.sim.set(record, "password", value).unwrap();
+        let fields = [
+            ("Orders", "password"),
+            ("Payments", "password"),
+            ("Payments", "login"),
+        ];
+        for ((record, field), value) in iter::zip(fields, SECOND) {
+            self.bench.sim.set(record, field, value).unwrap();
         }
     }
 
@@ -180,7 +204,7 @@ impl World {
     pub(crate) async fn strike(&mut self) {
         let kind = match self.fault {
             Fault::ConnectionRefused => return self.door.as_mut().unwrap().shut().await,
-            Fault::DnsFailure => {
+            Fault::DnsFailure | Fault::ResolverHang => {
                 let host = self.bench.sim.hostname();
                 return self.mount_config(&self.config.replace(host, "keeper.invalid"));
             }
@@ -222,14 +246,19 @@ impl World {
         self.bench.sim.clear_faults();
         match self.fault {
             Fault::ConnectionRefused => self.door.as_mut().unwrap().open().await,
-            Fault::DnsFailure | Fault::BadConfig => self.mount_config(&self.config),
+            Fault::DnsFailure | Fault::ResolverHang | Fault::BadConfig => {
+                self.mount_config(&self.config);
+            }
             Fault::UnknownServerKey => {
                 self.mount_config(&self.bench.sim.device_config().unwrap());
             }
             Fault::Revoked => self.revoke(false),
             Fault::MissingRecord => {
                 let (title, kind, uid, folder) = ("Payments".into(), None, None, None);
-                let changes = vec![Change::text("password", SECOND[1])];
+                let changes = vec![
+                    Change::text("password", SECOND[1]),
+                    Change::text("login", SECOND[2]),
+                ];
                 let add = Edit::Add {
                     title,
                     kind,
@@ -259,7 +288,7 @@ impl World {
     pub(crate) fn config_changes(&self) -> bool {
         matches!(
             self.fault,
-            Fault::DnsFailure | Fault::BadConfig | Fault::UnknownServerKey
+            Fault::DnsFailure | Fault::ResolverHang | Fault::BadConfig | Fault::UnknownServerKey
         )
     }
 
@@ -271,8 +300,8 @@ impl World {
     }
 
     /// What the application reads.
-    pub(crate) fn files(&self) -> [Option<String>; 2] {
-        ["orders", "payments"].map(|path| self.bench.read(path))
+    pub(crate) fn files(&self) -> [Option<String>; 3] {
+        ["orders", "payments", "account"].map(|path| self.bench.read(path))
     }
 
     /// What the hook says now.
