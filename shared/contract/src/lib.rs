@@ -33,7 +33,7 @@ pub use admission::{Cluster, Decision, Injection, Shape, SkipReason, admit};
 pub use agent_config::{
     AgentConfig, Auth, Directory, Format, LogFormat, LogLevel, OnStale, Output, Proxy, Selection,
 };
-pub use namespace::{DECLINING_LABEL, Namespace, NamespaceSettings};
+pub use namespace::{Namespace, NamespaceSettings};
 pub use problem::{Denial, Problem, Reason};
 pub use proxy::{NoProxy, NoProxyError, ProxyError, ProxyUrl};
 pub use settings::{PullPolicy, Resources, Settings, SettingsError};

@@ -6,7 +6,7 @@ use crate::annotations::PREFIX;
 use crate::layers::Values;
 
 /// The label that leaves the pods of a namespace alone, and its value.
-pub const DECLINING_LABEL: (&str, &str) = ("keeper.security/inject", "disabled");
+const DECLINING_LABEL: (&str, &str) = ("keeper.security/inject", "disabled");
 /// Most that the defaults of one namespace may take, names and values, in bytes: somebody remembers them for all
 /// namespaces of a cluster, and each could have 256 KiB.
 const MAX_BYTES: usize = 8 * 1024;
