@@ -36,9 +36,6 @@ pub enum RenderError {
     /// A notation that has no one value.
     #[error(transparent)]
     Notation(#[from] EvaluateError),
-    /// A notation of an attachment.
-    #[error("`file/{0}` is an attachment, which this version cannot publish: select a field")]
-    Attachment(String),
     /// A format that doesn't go with the selection.
     #[error("this version publishes a whole record as json, and one field as raw")]
     Format,
@@ -106,7 +103,7 @@ pub(crate) fn field_text(record: &Record, name: &str) -> Result<Zeroizing<Vec<u8
 /// What a notation's selector names in a record, which must be exactly one value.
 ///
 /// # Errors
-/// None, or several; and attachments.
+/// None, or several; and attachments, which are downloaded.
 pub(crate) fn notation_text(
     record: &Record,
     selector: &Selector,
@@ -117,7 +114,7 @@ pub(crate) fn notation_text(
             out.push(value.text().expose());
             Ok(out.bytes)
         }
-        Single::File(file) => Err(RenderError::Attachment(file.name().to_owned())),
+        Single::File(_) => Err(RenderError::Format),
     }
 }
 

@@ -1,4 +1,5 @@
-//! The files that a pod asks for: what `secret`, `secrets` and `secret-<name>` select, and where each goes.
+//! The files that a pod asks for: what `secret`, `secrets`, `secret-<name>` and `file-<name>` select, and where each
+//! goes.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -44,6 +45,14 @@ pub(crate) fn read(annotations: &BTreeMap<&str, &str>, findings: &mut Findings) 
                 Some((family, Some(name))) if family.name == "secret-<name>" => {
                     take(Some(name), text);
                 }
+                Some((family, Some(_))) if family.name == "file-<name>" => {
+                    match attachment(annotation, text) {
+                        Ok(file) => files.push(file),
+                        Err(Wrong(reason, message)) => {
+                            findings.problem(annotation, reason, message)
+                        }
+                    }
+                }
                 _ => {}
             },
         }
@@ -68,13 +77,29 @@ fn file(annotation: &str, name: Option<&str>, text: &str) -> Result<File, Wrong>
         }
         (Err(error), _) => return Err(wrong(Reason::BadSelection, &error)),
     };
-    if selection::is_attachment(&selection) {
-        let why = "this version does not do attachments yet: remove it";
-        return Err(wrong(Reason::NotYet, &why));
-    }
     let path = match path {
         Some(path) => path,
         None => default_path(&default_name(&selection, name))
+            .map_err(|error| wrong(Reason::BadPath, &error))?,
+    };
+    Ok(File {
+        annotation: annotation.to_owned(),
+        selection,
+        path,
+    })
+}
+
+/// One attachment.
+fn attachment(annotation: &str, text: &str) -> Result<File, Wrong> {
+    let wrong = |reason, why: &dyn fmt::Display| Wrong(reason, format!("{}: {why}", quoted(text)));
+    let (selection, path) = match selection::parse_attachment(text) {
+        Ok(parsed) => parsed,
+        Err(SelectionError::Path(error)) => return Err(Wrong(Reason::BadPath, error.to_string())),
+        Err(error) => return Err(wrong(Reason::BadSelection, &error)),
+    };
+    let path = match path {
+        Some(path) => path,
+        None => default_path(selection.attachment().unwrap_or_default())
             .map_err(|error| wrong(Reason::BadPath, &error))?,
     };
     Ok(File {

@@ -132,6 +132,16 @@ impl Folders {
         Some(names)
     }
 
+    /// Whether the folder lies in `top`, at whatever depth, or is it.
+    #[must_use]
+    pub fn is_within(&self, uid: Uid, top: Uid) -> bool {
+        let mut next = Some(uid);
+        while let Some(uid) = next.filter(|uid| *uid != top) {
+            next = self.folders.get(&uid).and_then(|folder| folder.parent);
+        }
+        next.is_some()
+    }
+
     /// The folders with exactly this path. Names are not unique, so there can be several.
     #[must_use]
     pub fn resolve(&self, path: &[String]) -> Vec<Uid> {
