@@ -336,6 +336,38 @@ async fn a_folder_is_followed_and_one_that_is_gone_keeps_its_files() {
 }
 
 #[tokio::test]
+async fn a_folder_that_was_deleted_keeps_its_files_until_there_is_one_of_its_path() {
+    let bench = bench("Prod/Databases", "").await;
+    let mut agent = bench.agent();
+    refresh(&mut agent).await;
+    let all = names(&bench.dir());
+    let folder = "Prod/Databases".to_owned();
+    bench.sim.edit(&Edit::RemoveFolder { folder }).unwrap();
+    for _ in 0..2 {
+        let failed = refresh(&mut agent).await;
+        assert_eq!(
+            failures(&failed),
+            [
+                "keeper.security/folder: no folder `Prod/Databases` is shared with this application; the nearest paths are `Prod`"
+            ]
+        );
+        assert_eq!(names(&bench.dir()), all);
+    }
+    let path = "Prod/Databases".into();
+    bench.sim.edit(&Edit::MakeFolder { path }).unwrap();
+    add(
+        &bench,
+        "Redis",
+        "NNNNNNNNNNNNNNNNNNNNNN",
+        Some("Prod/Databases"),
+    );
+    let again = refresh(&mut agent).await;
+    assert_eq!(failures(&again), [""; 0]);
+    assert_eq!(names(&bench.dir()), ["Redis.json"]);
+    assert!(bench.read("Redis.json").unwrap().contains("new"));
+}
+
+#[tokio::test]
 async fn folders_that_are_not_there() {
     for (folder, says) in [
         (

@@ -19,3 +19,4 @@ mod refresh;
 mod reload;
 mod smoke;
 mod stale;
+mod whole;

@@ -23,6 +23,8 @@ pub(crate) enum Fault {
     MissingField,
     BadRecord,
     BadBystander,
+    BadDownload,
+    MissingFolder,
     FullVolume,
     ClockForward,
     ClockBack,
@@ -160,7 +162,7 @@ impl Outcome {
                  Keeper grants access again."
             }
             Self::KeepsThatOne => {
-                "The file of the output that failed stays as it is; all others are refreshed, at the usual interval. Stale after \
+                "The file of the output that failed, or each file of the folder, stays as it is; all others are refreshed, at the usual interval. Stale after \
                  `cache`, as above."
             }
             Self::KeepsGeneration => {
@@ -198,7 +200,7 @@ const UNREACHABLE: Option<&str> = Some("unreachable");
 const THROTTLED: Option<&str> = Some("throttled");
 const CONFIG: Option<&str> = Some("config");
 
-pub(crate) const ROWS: [Row; 20] = [
+pub(crate) const ROWS: [Row; 22] = [
     row(
         Fault::ConnectionRefused,
         "connection refused",
@@ -337,6 +339,27 @@ pub(crate) const ROWS: [Row; 20] = [
         &[],
         Unharmed,
         Unharmed,
+    ),
+    row(
+        Fault::BadDownload,
+        "an attachment cannot be downloaded",
+        UNREACHABLE,
+        &[
+            "keeper.security/secrets: the file `payments.txt` of the record `Payments`: ",
+            " cannot be downloaded",
+        ],
+        Waits,
+        KeepsThatOne,
+    ),
+    row(
+        Fault::MissingFolder,
+        "a folder is missing",
+        Some("not_found"),
+        &[
+            "keeper.security/folder: no folder `Team/Payments` is shared with this application; the nearest paths are `Team`",
+        ],
+        Ends,
+        KeepsThatOne,
     ),
     row(
         Fault::ClockForward,
