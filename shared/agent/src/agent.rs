@@ -1,5 +1,6 @@
 //! One refresh: fetch, select, render, publish. When to refresh is [`crate::Runner`]'s to decide.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -64,16 +65,23 @@ struct Fetched {
     is_everything: bool,
 }
 
-/// What became of an output.
-enum Rendered {
+/// What came of an output.
+struct Rendered {
+    /// The record that it means, if it has ever had one.
+    record: Option<Uid>,
+    made: Made,
+}
+
+/// What was made of it.
+enum Made {
     /// Its bytes.
     Bytes(Zeroizing<Vec<u8>>),
     /// An attachment that is on the volume.
     Staged(Staged, Attachment),
     /// An attachment that is published already.
     Unchanged,
-    /// Nothing; or an attachment that is not here yet.
-    Missing,
+    /// It failed; or an attachment that is not here yet.
+    Nothing,
 }
 
 /// All that goes into the next publications.
@@ -293,11 +301,11 @@ impl Agent {
             );
             for (output, file, version) in staged.await {
                 if let Some(rendered) = outputs.get_mut(output) {
-                    *rendered = Rendered::Staged(file, version);
+                    rendered.made = Made::Staged(file, version);
                 }
             }
         }
-        let is_there = |rendered: &&Rendered| !matches!(rendered, Rendered::Missing);
+        let is_there = |rendered: &&Rendered| !matches!(rendered.made, Made::Nothing);
         let in_folders: usize = folders.iter().map(folders::Plan::rendered).sum();
         self.metrics
             .fetched(outputs.iter().filter(is_there).count() + in_folders);
@@ -327,12 +335,35 @@ impl Agent {
                 fetched.is_everything,
             );
             let annotation = || output.annotation.clone();
-            let record = match found {
-                Ok(record) => record,
+            let made = match found {
+                Ok(record) => {
+                    let made = match output.selection.attachment() {
+                        Some(name) => {
+                            let publisher = publishers.get(output.directory);
+                            attachments
+                                .find((index, output), name, record, publisher)
+                                .map(|found| match found {
+                                    Some(found) => {
+                                        wanted.push(found);
+                                        Made::Nothing
+                                    }
+                                    None => Made::Unchanged,
+                                })
+                                .map_err(RenderError::from)
+                        }
+                        None => render(record, output).map(Made::Bytes),
+                    };
+                    made.unwrap_or_else(|error| {
+                        refresh.failures.push(Failure::Render {
+                            annotation: annotation(),
+                            error,
+                        });
+                        Made::Nothing
+                    })
+                }
                 Err(Miss::Absent) => {
                     refresh.ask_again = true;
-                    rendered.push(Rendered::Missing);
-                    continue;
+                    Made::Nothing
                 }
                 Err(Miss::Lookup(error)) => {
                     let failure = match (&error, &fetched.folders_failure) {
@@ -344,59 +375,46 @@ impl Agent {
                         },
                     };
                     refresh.failures.push(failure);
-                    rendered.push(Rendered::Missing);
-                    continue;
+                    Made::Nothing
                 }
             };
-            let made = match output.selection.attachment() {
-                Some(name) => {
-                    let publisher = publishers.get(output.directory);
-                    attachments
-                        .find((index, output), name, record, publisher)
-                        .map(|found| match found {
-                            Some(found) => {
-                                wanted.push(found);
-                                Rendered::Missing
-                            }
-                            None => Rendered::Unchanged,
-                        })
-                        .map_err(RenderError::from)
-                }
-                None => render(record, output).map(Rendered::Bytes),
-            };
-            rendered.push(made.unwrap_or_else(|error| {
-                refresh.failures.push(Failure::Render {
-                    annotation: annotation(),
-                    error,
-                });
-                Rendered::Missing
-            }));
+            let record = selector.pin(output).map(|pin| pin.uid);
+            rendered.push(Rendered { record, made });
         }
         (rendered, wanted)
     }
 
+    /// Publishes each directory on its own. What a directory has of one record stays of one revision: where an output
+    /// of it failed, the others of that record are kept as they are, too.
     fn publish(&mut self, publication: Publication, refresh: &mut Refresh, host: &impl Host) {
         let Publication { outputs, folders } = publication;
+        let failed = self.config.outputs.iter().zip(&outputs);
+        let failed = failed.filter(|(_, rendered)| matches!(rendered.made, Made::Nothing));
+        let torn: HashSet<(usize, Uid)> = failed
+            .filter_map(|(output, rendered)| Some((output.directory, rendered.record?)))
+            .collect();
         let random = host.random();
         let mut published = Vec::with_capacity(self.publishers.len());
         for (index, publisher) in self.publishers.iter().enumerate() {
             let mode = self.config.file_mode;
+            let is_torn = |record| torn.contains(&(index, record));
             let of_outputs = self.config.outputs.iter().zip(&outputs);
             let of_outputs = of_outputs
                 .filter(|(output, _)| output.directory == index)
                 .map(|(output, rendered)| Planned {
                     path: &output.path,
                     mode,
-                    content: match rendered {
-                        Rendered::Bytes(bytes) => Content::New(bytes),
-                        Rendered::Staged(staged, _) => Content::Staged(staged),
-                        Rendered::Unchanged | Rendered::Missing => Content::LastGood,
+                    content: match &rendered.made {
+                        _ if rendered.record.is_some_and(is_torn) => Content::LastGood,
+                        Made::Bytes(bytes) => Content::New(bytes),
+                        Made::Staged(staged, _) => Content::Staged(staged),
+                        Made::Unchanged | Made::Nothing => Content::LastGood,
                     },
                 });
             let of_folders = folders
                 .iter()
                 .filter(|plan| plan.directory(&self.config) == Some(index))
-                .flat_map(|plan| plan.files(mode));
+                .flat_map(|plan| plan.files(mode, is_torn));
             let files: Vec<Planned<'_>> = of_outputs.chain(of_folders).collect();
             match publisher.publish(&files, host.now(), random) {
                 Ok(result) => {
@@ -410,8 +428,10 @@ impl Agent {
             }
         }
         for rendered in outputs {
-            if let Rendered::Staged(_, version) = rendered
+            let Rendered { record, made } = rendered;
+            if let Made::Staged(_, version) = made
                 && published.contains(&version.directory)
+                && !record.is_some_and(|record| torn.contains(&(version.directory, record)))
             {
                 self.attachments.note(version);
             }
@@ -438,7 +458,7 @@ async fn get_secret(
     let took: Duration = began.elapsed();
     metrics.called(took);
     if let Some(theirs) = client.take_server_time() {
-        clock.observe(theirs, host.now(), took);
+        clock.observe(theirs, host.uptime(), took);
     }
     answer
 }

@@ -200,8 +200,12 @@ impl Selected {
 }
 
 impl Plan {
-    /// The files of one directory, as they are to be published.
-    pub(crate) fn files(&self, mode: u32) -> impl Iterator<Item = Planned<'_>> {
+    /// The files as they are to be published. Those of a record that is torn stay.
+    pub(crate) fn files(
+        &self,
+        mode: u32,
+        is_torn: impl Fn(Uid) -> bool,
+    ) -> impl Iterator<Item = Planned<'_>> {
         let planned = move |path, content| Planned {
             path,
             mode,
@@ -210,8 +214,8 @@ impl Plan {
         let files = self.files.iter().filter(|file| !file.is_beaten);
         let files = files.map(move |file| {
             let content = match &file.bytes {
-                Some(bytes) => Content::New(bytes),
-                None => Content::LastGood,
+                Some(bytes) if !is_torn(file.known.uid) => Content::New(bytes),
+                _ => Content::LastGood,
             };
             planned(file.path.as_str(), content)
         });

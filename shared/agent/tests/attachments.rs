@@ -27,6 +27,7 @@ records:
   - {name: tls.key, text: first key}
   - {name: twin, text: a}
   - {name: twin, text: b}
+- {title: Other, password: other}
 ";
 
 fn attach(bench: &Bench, record: &str, name: &str, text: &str) {
@@ -161,7 +162,11 @@ async fn what_keeper_says_of_an_attachment_tells_that_it_changed() {
 
 #[tokio::test]
 async fn a_bad_download_keeps_what_is_published_and_the_rest_goes_on() {
-    let outputs = ["TLS / tls.key -> key", "TLS[password] -> password"];
+    let outputs = [
+        "TLS / tls.key -> key",
+        "TLS[password] -> password",
+        "Other[password] -> other",
+    ];
     let bench = Bench::new(VAULT, &outputs).await;
     let mut agent = bench.agent();
     agent.set_call_deadline(Duration::from_secs(3));
@@ -227,7 +232,10 @@ async fn a_bad_download_keeps_what_is_published_and_the_rest_goes_on() {
         let name = format!("{kind:?}");
         attach(&bench, "TLS", "tls.key", &format!("second key, {name}"));
         let published = bench.read("key");
-        bench.sim.set("TLS", "password", &name).unwrap();
+        let password = bench.read("password");
+        for record in ["TLS", "Other"] {
+            bench.sim.set(record, "password", &name).unwrap();
+        }
         bench.sim.fault(Fault::new(kind).on("file"));
         let failed = refresh(&mut agent).await;
         let text = failures(&failed).join("; ");
@@ -246,10 +254,13 @@ async fn a_bad_download_keeps_what_is_published_and_the_rest_goes_on() {
             (published, 0),
             "{name}"
         );
-        assert_eq!(bench.read("password").unwrap(), name, "the rest goes on");
+        // What is of one record changes together; the rest goes on.
+        assert_eq!(bench.read("password"), password, "{name}");
+        assert_eq!(bench.read("other").unwrap(), name);
         bench.sim.clear_faults();
         assert_eq!(failures(&refresh(&mut agent).await), [""; 0], "{name}");
         assert_eq!(bench.read("key").unwrap(), format!("second key, {name}"));
+        assert_eq!(bench.read("password").unwrap(), name);
     }
 }
 
@@ -266,7 +277,7 @@ async fn a_server_that_hangs_is_asked_once_a_cycle() {
 
 #[tokio::test]
 async fn an_attachment_over_the_limit_is_refused_by_name() {
-    let bench = Bench::new(VAULT, &["TLS / big -> big", "TLS[password] -> password"]).await;
+    let bench = Bench::new(VAULT, &["TLS / big -> big", "Other[password] -> password"]).await;
     let big = FileEntry {
         text: None,
         size: Some(65 * 1024 * 1024),
@@ -285,7 +296,7 @@ async fn an_attachment_over_the_limit_is_refused_by_name() {
     );
     assert_eq!(
         (downloads(&bench), bench.read("password").as_deref()),
-        (0, Some("secret"))
+        (0, Some("other"))
     );
 }
 
@@ -297,7 +308,7 @@ async fn an_attachment_that_is_not_there_names_the_nearest() {
             "TLS / tls.cert -> a",
             "TLS / twin -> b",
             "TLS / broken -> c",
-            "TLS[password] -> password",
+            "Other[password] -> password",
         ],
     )
     .await;
@@ -315,5 +326,5 @@ async fn an_attachment_that_is_not_there_names_the_nearest() {
             "keeper.security/secrets: the file `broken` of the record `TLS`: the file broken cannot be downloaded: the answer has no https URL for it",
         ]
     );
-    assert_eq!(bench.read("password").as_deref(), Some("secret"));
+    assert_eq!(bench.read("password").as_deref(), Some("other"));
 }

@@ -6,10 +6,10 @@
 mod support;
 
 use std::fs;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use keeper_agent::status::Status;
-use keeper_agent::{Pod, Reason};
+use keeper_agent::{Node, Pod, Reason};
 use keeper_contract::FolderRef;
 use keeper_sim::{Change, Edit, Fault, FaultKind, RecordQuirk};
 use support::{Bench, failures, names, refresh, until};
@@ -416,7 +416,7 @@ async fn status_lists_the_files_of_a_folder() {
         namespace: "default".into(),
         uid: "u".into(),
     };
-    let status = Status::read(&bench.config, &pod, &bench.volume(), SystemTime::now()).unwrap();
+    let status = Status::read(&bench.config, &pod, &bench.volume(), &Node).unwrap();
     let files: Vec<_> = status
         .outputs
         .iter()

@@ -15,6 +15,7 @@ mod first_line;
 mod missing;
 mod nginx;
 mod pods;
+mod proxy;
 mod refresh;
 mod reload;
 mod smoke;

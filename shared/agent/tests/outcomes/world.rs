@@ -28,8 +28,17 @@ const ATTACHMENT: &str = "payments.txt";
 const FOLDER: &str = "Team/Payments";
 /// The record in it.
 const IN_FOLDER: &str = "payment-keys";
-pub(crate) const FIRST: [&str; 2] = ["orders-first-value", "payments-first-value"];
-pub(crate) const SECOND: [&str; 2] = ["orders-second-value", "payments-second-value"];
+/// What the three files hold. The last two are of one record.
+pub(crate) const FIRST: [&str; 3] = [
+    "orders-first-value",
+    "payments-first-value",
+    "account-first-value",
+];
+pub(crate) const SECOND: [&str; 3] = [
+    "orders-second-value",
+    "payments-second-value",
+    "account-second-value",
+];
 /// Times are short, so that a test sees many of them pass.
 pub(crate) const CACHE: Duration = Duration::from_secs(1800);
 pub(crate) const INTERVAL: Duration = Duration::from_secs(300);
@@ -54,19 +63,21 @@ pub(crate) struct Process(Pin<Box<dyn Future<Output = Result<(), Exit>>>>);
 impl World {
     pub(crate) async fn new(fault: Fault) -> Self {
         let vault = format!(
-            "folders:\n- {{name: Team, folders: [{{name: Payments, records: [{{title: {IN_FOLDER}, password: {1}}}]}}]}}\n\
+            "folders:\n- {{name: Team, folders: [{{name: Payments, records: [{{title: {IN_FOLDER}, password: {1}, login: {2}}}]}}]}}\n\
              records:\n- {{title: Orders, password: {0}}}\n\
-             - {{title: Payments, uid: {PAYMENTS}, password: {1}, files: [{{name: {ATTACHMENT}, text: {1}}}]}}\n\
+             - {{title: Payments, uid: {PAYMENTS}, password: {1}, login: {2}, files: [{{name: {ATTACHMENT}, text: {1}}}]}}\n\
              - {{title: Bystander, password: bystander-value}}\n",
-            FIRST[0], FIRST[1]
+            FIRST[0], FIRST[1], FIRST[2]
         );
         let mut outputs = vec!["Orders[password] -> orders".to_owned()];
-        outputs.extend(match fault {
-            Fault::BadRecord => Some(format!("{PAYMENTS}[password] -> payments")),
-            Fault::BadDownload => Some(format!("Payments / {ATTACHMENT} -> payments")),
-            Fault::MissingFolder => None,
-            _ => Some("Payments[password] -> payments".to_owned()),
-        });
+        let payments = match fault {
+            Fault::BadRecord => format!("{PAYMENTS}[password] -> payments"),
+            Fault::BadDownload => format!("Payments / {ATTACHMENT} -> payments"),
+            _ => "Payments[password] -> payments".to_owned(),
+        };
+        if fault != Fault::MissingFolder {
+            outputs.extend([payments, "Payments[login] -> account".to_owned()]);
+        }
         let outputs: Vec<&str> = outputs.iter().map(String::as_str).collect();
         let mut bench = Bench::new(&vault, &outputs).await;
         if fault == Fault::MissingFolder {
@@ -181,10 +192,15 @@ impl World {
         }
     }
 
-    /// Both values change.
+    /// All values change.
     pub(crate) fn edit(&self) {
-        for (record, value) in iter::zip(["Orders", "Payments"], SECOND) {
-            self.bench.sim.set(record, "password", value).unwrap();
+        let fields = [
+            ("Orders", "password"),
+            ("Payments", "password"),
+            ("Payments", "login"),
+        ];
+        for ((record, field), value) in iter::zip(fields, SECOND) {
+            self.bench.sim.set(record, field, value).unwrap();
         }
         match self.fault {
             Fault::BadDownload => {
@@ -197,8 +213,9 @@ impl World {
                 self.bench.sim.edit(&Edit::Attach { record, file }).unwrap();
             }
             Fault::MissingFolder => {
-                let set = self.bench.sim.set(IN_FOLDER, "password", SECOND[1]);
-                drop(set.unwrap());
+                for (field, value) in [("password", SECOND[1]), ("login", SECOND[2])] {
+                    self.bench.sim.set(IN_FOLDER, field, value).unwrap();
+                }
             }
             _ => {}
         }
@@ -266,7 +283,10 @@ impl World {
             Fault::Revoked => self.revoke(false),
             Fault::MissingRecord => {
                 let (title, kind, uid, folder) = ("Payments".into(), None, None, None);
-                let changes = vec![Change::text("password", SECOND[1])];
+                let changes = vec![
+                    Change::text("password", SECOND[1]),
+                    Change::text("login", SECOND[2]),
+                ];
                 let add = Edit::Add {
                     title,
                     kind,
@@ -278,7 +298,10 @@ impl World {
             }
             Fault::MissingFolder => {
                 let (path, title, folder) = (FOLDER.into(), IN_FOLDER.into(), Some(FOLDER.into()));
-                let changes = vec![Change::text("password", SECOND[1])];
+                let changes = vec![
+                    Change::text("password", SECOND[1]),
+                    Change::text("login", SECOND[2]),
+                ];
                 self.bench.sim.edit(&Edit::MakeFolder { path }).unwrap();
                 let add = Edit::Add {
                     title,
@@ -321,16 +344,17 @@ impl World {
     }
 
     /// What the application reads.
-    pub(crate) fn files(&self) -> [Option<String>; 2] {
-        let payments = || match self.fault {
-            Fault::MissingFolder => {
-                let json = self.bench.read(&format!("{IN_FOLDER}.json"))?;
-                let record: serde_json::Value = serde_json::from_str(&json).unwrap();
-                Some(record["password"].as_str().unwrap().to_owned())
-            }
-            _ => self.bench.read("payments"),
+    pub(crate) fn files(&self) -> [Option<String>; 3] {
+        let in_folder = |field: &str| {
+            let json = self.bench.read(&format!("{IN_FOLDER}.json"))?;
+            let record: serde_json::Value = serde_json::from_str(&json).unwrap();
+            Some(record[field].as_str().unwrap().to_owned())
         };
-        [self.bench.read("orders"), payments()]
+        let [payments, account] = match self.fault {
+            Fault::MissingFolder => ["password", "login"].map(in_folder),
+            _ => ["payments", "account"].map(|path| self.bench.read(path)),
+        };
+        [self.bench.read("orders"), payments, account]
     }
 
     /// What the hook says now.
