@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use keeper_contract::{AgentConfig, Format, Output, Selection};
-use keeper_ksm::{Client, Folders, LookupError, Record, Uid, Vault};
+use keeper_contract::AgentConfig;
+use keeper_ksm::{Client, Folders, LookupError, Uid, Vault};
 use zeroize::Zeroizing;
 
 use crate::attachments::{self, Attachments, Wanted};
@@ -16,7 +16,7 @@ use crate::host::Host;
 use crate::memory::{self, FileLimit};
 use crate::metrics::Metrics;
 use crate::publish::{Content, Planned, PublishError, Published, Publisher};
-use crate::render::{RenderError, field_text, notation_text, record_json};
+use crate::render::{RenderError, render};
 use crate::schedule::KeeperClock;
 use crate::select::{Miss, Selector};
 use crate::source::Source;
@@ -403,7 +403,7 @@ impl Agent {
                 .filter(|(output, _)| output.directory == index)
                 .map(|(output, rendered)| Planned {
                     path: &output.path,
-                    mode,
+                    mode: output.mode.unwrap_or(mode),
                     content: match &rendered.made {
                         _ if rendered.record.is_some_and(is_torn) => Content::LastGood,
                         Made::Bytes(bytes) => Content::New(bytes),
@@ -461,15 +461,4 @@ async fn get_secret(
         clock.observe(theirs, host.uptime(), took);
     }
     answer
-}
-
-fn render(record: &Record, output: &Output) -> Result<Zeroizing<Vec<u8>>, RenderError> {
-    match (&output.selection, output.format) {
-        (Selection::Record(_), Format::Json) => Ok(record_json(record)),
-        (Selection::Field { field, .. }, Format::Raw) => field_text(record, field),
-        (Selection::Notation(notation), Format::Raw) => notation_text(record, &notation.selector),
-        (Selection::Record(_), Format::Raw)
-        | (Selection::Field { .. } | Selection::Notation(_), Format::Json)
-        | (Selection::File { .. }, _) => Err(RenderError::Format),
-    }
 }

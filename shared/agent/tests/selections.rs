@@ -6,8 +6,8 @@
 
 mod support;
 
-use keeper_contract::Output;
 use keeper_contract::selection::{Value, parse, parse_attachment};
+use keeper_contract::{Format, Output, Selection};
 use support::{Bench, failures, refresh};
 
 const VAULT: &str = r#"
@@ -66,8 +66,13 @@ async fn published(text: &str, strict: bool) -> Result<String, String> {
     bench.config.outputs = vec![Output {
         directory: 0,
         path: "x".into(),
-        format: selection.default_format(),
+        format: match &selection {
+            Selection::Record(_) => Format::Json,
+            _ => Format::Raw,
+        },
         selection,
+        fields: Vec::new(),
+        mode: None,
         annotation: "keeper.security/secret-x".into(),
     }];
     let refreshed = refresh(&mut bench.agent()).await;

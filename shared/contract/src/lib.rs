@@ -9,6 +9,7 @@ pub mod annotations;
 pub mod duration;
 mod files;
 mod folders;
+mod format;
 mod identity;
 mod inject;
 pub mod layout;

@@ -181,7 +181,7 @@ impl<'a> Reader<'a> {
             proxy: self
                 .value::<ProxyChoice>("proxy")
                 .and_then(|choice| choice.0),
-            files: files::read(&self.pod, self.findings),
+            files: self.files(),
             folders: folders::read(&self.pod, self.findings),
             refresh_interval: self.refresh_interval(),
             init_only: self.flag("init-only"),
@@ -327,6 +327,11 @@ impl<'a> Reader<'a> {
             name: self.parsed(name, text)?,
             key: key?,
         })
+    }
+
+    fn files(&mut self) -> Vec<File> {
+        let format = self.value("format");
+        files::read(&self.pod, format, self.findings)
     }
 
     fn refresh_interval(&mut self) -> Option<RefreshInterval> {

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 pub(crate) enum Fault {
     ConnectionRefused,
     DnsFailure,
+    ResolverHang,
     Hang,
     Reset,
     Truncated,
@@ -205,7 +206,7 @@ const UNREACHABLE: Option<&str> = Some("unreachable");
 const THROTTLED: Option<&str> = Some("throttled");
 const CONFIG: Option<&str> = Some("config");
 
-pub(crate) const ROWS: [Row; 22] = [
+pub(crate) const ROWS: [Row; 23] = [
     row(
         Fault::ConnectionRefused,
         "connection refused",
@@ -219,6 +220,14 @@ pub(crate) const ROWS: [Row; 22] = [
         "the host name does not resolve",
         UNREACHABLE,
         &["cannot connect to keeper.invalid"],
+        Waits,
+        KeepsAll,
+    ),
+    row(
+        Fault::ResolverHang,
+        "no answer of the DNS server",
+        UNREACHABLE,
+        &["keeper.invalid"],
         Waits,
         KeepsAll,
     ),
