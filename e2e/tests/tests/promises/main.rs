@@ -21,3 +21,4 @@ mod refresh;
 mod reload;
 mod smoke;
 mod stale;
+mod whole;
