@@ -8,6 +8,7 @@ mod agent_config;
 pub mod annotations;
 pub mod duration;
 mod files;
+mod folders;
 mod format;
 mod identity;
 mod inject;
@@ -31,7 +32,8 @@ mod settings;
 
 pub use admission::{Cluster, Decision, Injection, Shape, SkipReason, admit};
 pub use agent_config::{
-    AgentConfig, Auth, Directory, Format, LogFormat, LogLevel, OnStale, Output, Proxy, Selection,
+    AgentConfig, Auth, Directory, FolderOutput, FolderRef, Format, LogFormat, LogLevel, OnStale,
+    Output, Proxy, Selection,
 };
 pub use namespace::{Namespace, NamespaceSettings};
 pub use problem::{Denial, Problem, Reason};

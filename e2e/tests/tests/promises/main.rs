@@ -22,3 +22,4 @@ mod refresh;
 mod reload;
 mod smoke;
 mod stale;
+mod whole;

@@ -47,8 +47,8 @@ pub enum RenderError {
     /// A notation that has no one value.
     #[error(transparent)]
     Notation(#[from] EvaluateError),
-    /// A notation of an attachment.
-    #[error("`file/{0}` is an attachment, which this version cannot publish: select a field")]
+    /// An attachment, which is downloaded and not rendered.
+    #[error("`{0}` is an attachment, which has no rendering")]
     Attachment(String),
     /// Several values as raw, which admission denies.
     #[error("the format raw is for one value: select one field of the record `{record}`")]
@@ -113,6 +113,7 @@ pub(crate) fn render(record: &Record, output: &Output) -> Result<Zeroizing<Vec<u
             }
             Single::File(file) => return Err(RenderError::Attachment(file.name().to_owned())),
         },
+        Selection::File { file, .. } => return Err(RenderError::Attachment(file.clone())),
     };
     let mut out = Buffer::default();
     match output.format {
@@ -131,6 +132,15 @@ pub(crate) fn render(record: &Record, output: &Output) -> Result<Zeroizing<Vec<u
         }
     }
     Ok(out.into_bytes())
+}
+
+/// A whole record as JSON.
+#[must_use]
+pub(crate) fn record_json(record: &Record) -> Zeroizing<Vec<u8>> {
+    let content = record.content();
+    let mut out = Buffer::default();
+    json::write(&mut out, &fields::all(&content));
+    out.into_bytes()
 }
 
 /// What a format with names calls the value of a notation.
