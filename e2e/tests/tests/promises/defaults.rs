@@ -124,11 +124,11 @@ fn a_namespace_may_decline_for_all_of_its_pods() {
         "keeper.security/inject-",
     ];
     let _ = kubectl(&label);
-    let denied = dry_run(
-        &namespace,
-        &pods::annotated("annotated", &[("secrett", "x")], script),
-    );
-    assert!(denied.unwrap_err().contains("keeper.security/secrett"));
+    let wrong = pods::annotated("wrong", &[("secrett", "x")], script);
+    let denied = until("a denial without the label", 10, || {
+        dry_run(&namespace, &wrong).err()
+    });
+    assert!(denied.contains("keeper.security/secrett"), "{denied}");
 }
 
 /// Namespace and Deployment are new together: the webhook has not been told of the one when it sees the other.
