@@ -7,12 +7,13 @@ use keeper_contract::{AgentConfig, Format, Output, Selection};
 use keeper_ksm::{Client, Folders, Record, Uid, Vault};
 use zeroize::Zeroizing;
 
+use crate::destination::Destination;
 use crate::dir::Dir;
 use crate::failure::Failure;
 use crate::host::Host;
 use crate::memory;
 use crate::metrics::Metrics;
-use crate::publish::{Content, Planned, PublishError, Published, Publisher};
+use crate::publish::{Content, Planned, PublishError, Published};
 use crate::render::{RenderError, field_text, notation_text, record_json};
 use crate::schedule::KeeperClock;
 use crate::select::{Miss, Selector};
@@ -22,7 +23,7 @@ use crate::state::{Pin, Store};
 /// Fetches the secrets of one pod and publishes them into its volume.
 pub struct Agent {
     config: AgentConfig,
-    publishers: Vec<Publisher>,
+    publishers: Vec<Destination>,
     source: Source,
     selector: Selector,
     metrics: Metrics,
@@ -82,7 +83,8 @@ impl Agent {
         let publishers = config
             .directories
             .iter()
-            .map(|dir| Publisher::open(&root, &dir.sub_path, &dir.mount_path, &dir.mount_points))
+            .enumerate()
+            .map(|(index, directory)| Destination::open(&root, &config, index, directory))
             .collect::<Result<Vec<_>, _>>()?;
         if let Some(output) = config
             .outputs
@@ -168,7 +170,10 @@ impl Agent {
 
     /// What is published now: a change of it is a change for the application.
     pub(crate) fn generations(&self) -> Vec<String> {
-        self.publishers.iter().map(Publisher::generation).collect()
+        self.publishers
+            .iter()
+            .map(Destination::generation)
+            .collect()
     }
 
     /// Removes the files that the last publications replaced. To be called some seconds after them.

@@ -9,10 +9,12 @@
 //! line or metric here can hold one.
 
 mod agent;
+mod destination;
 mod dir;
 pub mod environment;
 mod failure;
 mod host;
+mod in_place;
 mod memory;
 mod metrics;
 mod post;

@@ -9,10 +9,11 @@
 //! ever removed, and no symlink that lies there is followed.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::File;
 use std::io::{Read, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use keeper_contract::Directory;
 use rustix::io::Errno;
 use zeroize::Zeroizing;
 
@@ -70,6 +71,22 @@ pub enum PublishError {
         /// The application's path of the file.
         path: String,
     },
+    /// The pod's own volume is full.
+    #[error(
+        "no space left for {path} in the pod's own volume: raise its sizeLimit, select less, or leave that mount to the injector"
+    )]
+    PodVolumeFull {
+        /// The application's path of the file.
+        path: String,
+    },
+    /// Something of somebody else's is in the way, in the pod's own volume.
+    #[error(
+        "{path} is taken in the pod's own volume by what belongs to another user: remove it there, or choose another path"
+    )]
+    Taken {
+        /// The application's path of the file.
+        path: String,
+    },
     /// The system refused.
     #[error("cannot {action} {path}: {source}")]
     Io {
@@ -98,21 +115,16 @@ pub(crate) struct Publisher {
 }
 
 impl Publisher {
-    /// Opens, or makes, the output directory at `sub_path` of `volume`, makes the mount points in it, and
-    /// removes what an earlier process left half done.
+    /// Takes `dir` for an output directory, makes the mount points in it, and removes what an earlier process left
+    /// half done.
     pub(crate) fn open(
-        volume: &Dir,
-        sub_path: &str,
+        dir: Dir,
         mount_path: &str,
         mount_points: &[String],
     ) -> Result<Self, PublishError> {
-        let dir = volume
-            .make(sub_path)
-            .map_err(|e| error("open", mount_path, e))?;
         let publisher = Self {
-            dir,
-            mount_path: mount_path.trim_end_matches('/').to_owned(),
             mount_points: mount_points.to_vec(),
+            ..Self::existing(dir, mount_path)
         };
         for mount_point in mount_points {
             let path = publisher.visible(mount_point);
@@ -129,16 +141,13 @@ impl Publisher {
         Ok(publisher)
     }
 
-    /// The output directory at `sub_path` of `volume` as it is, to look at: nothing in it is made or removed.
-    pub(crate) fn existing(volume: &Dir, directory: &Directory) -> Option<Self> {
-        let mut parts = directory.sub_path.split('/');
-        let first = volume.open(parts.next()?).ok()?;
-        let dir = parts.try_fold(first, |dir, name| dir.open(name)).ok()?;
-        Some(Self {
+    /// An output directory as it is, to look at: nothing in it is made or removed.
+    pub(crate) fn existing(dir: Dir, mount_path: &str) -> Self {
+        Self {
             dir,
-            mount_path: directory.mount_path.trim_end_matches('/').to_owned(),
+            mount_path: mount_path.trim_end_matches('/').to_owned(),
             mount_points: Vec::new(),
-        })
+        }
     }
 
     /// When the generation was written in which the file at `path` is published now.
@@ -197,10 +206,15 @@ impl Publisher {
     pub(crate) fn remove_leftovers(&self) -> Result<(), PublishError> {
         let failed = |e| error("clean", &self.mount_path, e);
         let current = self.dir.read_link(DATA).ok();
-        for name in self.dir.names().map_err(failed)? {
+        let is_left = |name: &OsStr| {
             let ours = name.as_encoded_bytes().starts_with(b"..");
-            if ours && name != DATA && Some(&name) != current.as_ref() {
-                self.dir.remove(&name).map_err(failed)?;
+            ours && name != DATA && Some(name) != current.as_deref()
+        };
+        for name in self.dir.names(is_left).map_err(failed)? {
+            match self.dir.remove(&name) {
+                // What somebody else has put there is not what we left.
+                Err(Errno::PERM | Errno::ACCESS) => {}
+                result => result.map_err(failed)?,
             }
         }
         Ok(())
@@ -235,20 +249,14 @@ impl Publisher {
             .make(name)
             .map_err(|e| error("write in", &self.mount_path, e))?;
         for file in files {
-            let last_good;
-            let bytes = match file.content {
-                Content::New(bytes) => bytes,
+            let written = match file.content {
+                Content::New(bytes) => write(&generation, file, bytes),
                 Content::LastGood => match current.map(|dir| dir.open_file(file.path)) {
-                    Some(Ok(old)) => {
-                        last_good =
-                            read(&old).map_err(|e| error("read", &self.visible(file.path), e))?;
-                        last_good.as_slice()
-                    }
+                    Some(Ok(old)) => copy(&generation, file, old),
                     _ => continue,
                 },
             };
-            write(&generation, file, bytes)
-                .map_err(|e| error("write", &self.visible(file.path), e))?;
+            written.map_err(|e| error("write", &self.visible(file.path), e))?;
         }
         Ok(())
     }
@@ -329,14 +337,17 @@ impl Planned<'_> {
 
     /// Whether publishing this file changes what is published in `generation`.
     fn differs(&self, generation: &Dir) -> bool {
-        let Content::New(bytes) = self.content else {
-            return false;
-        };
-        let Ok(mut file) = generation.open_file(self.path) else {
-            return true;
-        };
+        match (&self.content, generation.open_file(self.path)) {
+            (Content::LastGood, _) => false,
+            (Content::New(_), Err(_)) => true,
+            (Content::New(bytes), Ok(mut file)) => !self.is_in(&mut file, bytes),
+        }
+    }
+
+    /// Whether `file` holds `bytes` in the mode that they are to have.
+    pub(crate) fn is_in(&self, file: &mut File, bytes: &[u8]) -> bool {
         let like_it = |(size, mode)| size == bytes.len() as u64 && mode == self.mode;
-        !(size_and_mode(&file).is_ok_and(like_it) && holds_exactly(&mut file, bytes))
+        size_and_mode(file).is_ok_and(like_it) && holds_exactly(file, bytes)
     }
 }
 
@@ -357,28 +368,30 @@ fn holds_exactly(file: &mut impl Read, bytes: &[u8]) -> bool {
     }
 }
 
-fn read(file: &std::fs::File) -> Result<Zeroizing<Vec<u8>>, Errno> {
-    let (size, _) = size_and_mode(file)?;
-    // One byte more, so that reading to the end never reallocates and leaves a copy behind.
-    let capacity = usize::try_from(size)
-        .unwrap_or(usize::MAX)
-        .saturating_add(1);
-    let mut bytes = Zeroizing::new(Vec::new());
-    bytes
-        .try_reserve_exact(capacity)
-        .map_err(|_| Errno::NOMEM)?;
-    file.take(size).read_to_end(&mut bytes).map_err(errno)?;
-    Ok(bytes)
-}
-
 fn write(generation: &Dir, planned: &Planned<'_>, bytes: &[u8]) -> Result<(), Errno> {
     let mut file = generation.create_file(planned.path)?;
     file.write_all(bytes).map_err(errno)?;
     set_mode(&file, planned.mode)
 }
 
+/// Writes what is in `old`, whatever its size: it may lie where others write, too.
+fn copy(generation: &Dir, planned: &Planned<'_>, mut old: File) -> Result<(), Errno> {
+    let mut file = generation.create_file(planned.path)?;
+    let mut buffer = Zeroizing::new([0; 4096]);
+    loop {
+        match old.read(&mut *buffer) {
+            Ok(0) => return set_mode(&file, planned.mode),
+            Ok(read) => file
+                .write_all(buffer.get(..read).unwrap_or_default())
+                .map_err(errno)?,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(errno(error)),
+        }
+    }
+}
+
 /// A path below a directory without empty parts, `.` or `..`, and not one of our own names.
-fn is_clean(path: &str) -> bool {
+pub(crate) fn is_clean(path: &str) -> bool {
     !path.starts_with("..") && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
 }
 
@@ -387,11 +400,11 @@ fn generation(now: SystemTime, random: u64) -> String {
     format!("..{millis}_{random:016x}")
 }
 
-fn errno(error: std::io::Error) -> Errno {
+pub(crate) fn errno(error: std::io::Error) -> Errno {
     Errno::from_io_error(&error).unwrap_or(Errno::IO)
 }
 
-fn error(action: &'static str, path: &str, source: Errno) -> PublishError {
+pub(crate) fn error(action: &'static str, path: &str, source: Errno) -> PublishError {
     let path = path.to_owned();
     match source {
         Errno::NOSPC | Errno::DQUOT => PublishError::NoSpace { path },
@@ -425,8 +438,8 @@ mod tests {
 
     fn open(volume: &Path, mount_points: &[&str]) -> Result<Publisher, PublishError> {
         let mount_points: Vec<String> = mount_points.iter().map(ToString::to_string).collect();
-        let volume = Dir::open_root(volume).unwrap();
-        Publisher::open(&volume, "dirs/0", "/keeper/secrets/", &mount_points)
+        let dir = Dir::open_root(volume).unwrap().make("dirs/0").unwrap();
+        Publisher::open(dir, "/keeper/secrets/", &mount_points)
     }
 
     fn new<'a>(path: &'a str, content: &'a str) -> Planned<'a> {

@@ -8,9 +8,9 @@ use keeper_contract::AgentConfig;
 use rustix::io::Errno;
 use serde::Serialize;
 
+use crate::destination::Destination;
 use crate::dir::Dir;
 use crate::environment::Pod;
-use crate::publish::Publisher;
 use crate::run::Standing;
 use crate::schedule::{Grid, KeeperTime, Schedule};
 use crate::select::Selector;
@@ -67,7 +67,8 @@ impl Status {
         let publishers: Vec<_> = config
             .directories
             .iter()
-            .map(|directory| Publisher::existing(&root, directory))
+            .enumerate()
+            .map(|(index, directory)| Destination::existing(&root, config, index, directory))
             .collect();
         let outputs: Vec<_> = config
             .outputs

@@ -1,150 +1,94 @@
-//! Where files go: at most one output for each path, none below another, and none that a mount of the
-//! pod's own would hide.
+//! Where files go: at most one output for each path, and none below another. Which directory of which volume that
+//! is, [`crate::directories`] decides.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
+use std::collections::BTreeMap;
 
 use crate::agent_config::{Directory, Output};
 use crate::annotations::PREFIX;
+use crate::choices::MountMode;
+use crate::directories::{self, PodVolume, Seat};
 use crate::files::File;
 use crate::layout;
-use crate::path::CleanPath;
-use crate::pod::Pod;
+use crate::pod::{Container, Pod};
 use crate::problem::{Findings, Reason, quoted};
 
-/// The directories and outputs of the agents' config; both empty if nothing is selected.
+/// The outputs of the agents' config and what they lie in; all empty if nothing is selected.
+#[derive(Debug, Default)]
+pub(crate) struct Placed {
+    pub(crate) directories: Vec<Directory>,
+    pub(crate) outputs: Vec<Output>,
+    /// Volumes of the pod's own that our containers mount, too.
+    pub(crate) volumes: Vec<PodVolume>,
+}
+
+/// Places the files of a pod whose containers `targets` get them.
 pub(crate) fn place(
     files: Vec<File>,
+    mode: MountMode,
     pod: &Pod<'_>,
+    targets: &[Container<'_>],
     findings: &mut Findings,
-) -> (Vec<Directory>, Vec<Output>) {
-    let mut outputs: Vec<Output> = Vec::new();
-    let mut taken: BTreeMap<String, String> = BTreeMap::new();
-    for file in files {
-        let path = match file.path.in_output_dir() {
-            Ok(path) => path.to_owned(),
-            Err(error) => {
-                let reason = match error {
-                    crate::path::PathError::Elsewhere(_) => Reason::NotYet,
-                    _ => Reason::BadPath,
-                };
-                findings.problem(&file.annotation, reason, error);
-                continue;
-            }
-        };
-        if let Some(first) = taken.get(&path) {
-            findings.problem(
-                &file.annotation,
-                Reason::PathTaken,
-                format_args!(
-                    "{} is the output of {PREFIX}{first} already: give one of them a path of its own, such as :{}/x",
-                    quoted(file.path.as_str()),
-                    layout::DEFAULT_OUTPUT_DIR
-                ),
-            );
+) -> Placed {
+    let files = distinct(files, findings);
+    let mut placed = Placed::default();
+    let seats = directories::seat(&files, mode, pod, targets, findings, &mut placed);
+    for (file, seat) in files.into_iter().zip(seats) {
+        // A file without a seat is a problem that stands in the findings.
+        let Some(Seat { directory, path }) = seat else {
             continue;
-        }
-        taken.insert(path.clone(), file.annotation.clone());
-        outputs.push(Output {
-            directory: 0,
+        };
+        placed.outputs.push(Output {
+            directory,
             path,
             format: file.selection.default_format(),
             selection: file.selection,
             annotation: format!("{PREFIX}{}", file.annotation),
         });
     }
-    for (path, annotation) in &taken {
-        let above = parents(path).find_map(|parent| Some((parent, taken.get(parent)?)));
-        if let Some((parent, other)) = above {
+    placed
+}
+
+/// The files whose paths may be outputs, each path once.
+fn distinct(files: Vec<File>, findings: &mut Findings) -> Vec<File> {
+    let mut taken: BTreeMap<String, String> = BTreeMap::new();
+    let mut kept = Vec::new();
+    for file in files {
+        if let Err(error) = file.path.check_output() {
+            findings.problem(&file.annotation, Reason::BadPath, error);
+            continue;
+        }
+        let path = file.path.as_str();
+        if let Some(first) = taken.get(path) {
             findings.problem(
-                annotation,
+                &file.annotation,
+                Reason::PathTaken,
+                format_args!(
+                    "{} is the output of {PREFIX}{first} already: give one of them a path of its own, such as :{}/x",
+                    quoted(path),
+                    layout::DEFAULT_OUTPUT_DIR
+                ),
+            );
+            continue;
+        }
+        taken.insert(path.to_owned(), file.annotation.clone());
+        kept.push(file);
+    }
+    for file in &kept {
+        let parent = file.path.parent();
+        let above = parent
+            .from_the_top()
+            .find_map(|above| Some((above, taken.get(above)?)));
+        if let Some((above, other)) = above {
+            findings.problem(
+                &file.annotation,
                 Reason::PathTaken,
                 format_args!(
                     "{} lies below {}, which is the file of {PREFIX}{other}: move one of them",
-                    quoted(path),
-                    quoted(parent)
+                    quoted(file.path.as_str()),
+                    quoted(above)
                 ),
             );
         }
     }
-    let Some(first) = outputs.first() else {
-        return (Vec::new(), Vec::new());
-    };
-    let directory = Directory {
-        mount_path: layout::DEFAULT_OUTPUT_DIR.to_owned(),
-        sub_path: format!("{}/0", layout::DIRECTORY_SUB_PATH),
-        mount_points: mount_points(pod, &first.annotation, &taken, findings),
-    };
-    (vec![directory], outputs)
-}
-
-/// The pod's own mounts below the published directory, relative to it.
-fn mount_points(
-    pod: &Pod<'_>,
-    first: &str,
-    outputs: &BTreeMap<String, String>,
-    findings: &mut Findings,
-) -> Vec<String> {
-    let dir = CleanPath::lenient(layout::DEFAULT_OUTPUT_DIR);
-    let first = first.trim_start_matches(PREFIX);
-    let mut points = BTreeSet::new();
-    for container in &pod.containers {
-        let name = quoted(container.name());
-        for (volume, path) in container.mounts() {
-            let volume = quoted(volume);
-            let at = quoted(path.as_str());
-            match path.below(&dir) {
-                Some("") => findings.problem(
-                    first,
-                    Reason::NotYet,
-                    format_args!(
-                        "container {name} mounts volume {volume} at {at}, where the secrets go: this version cannot publish into it, remove that mount"
-                    ),
-                ),
-                Some(relative) if relative.split('/').any(|part| part.starts_with("..")) => findings.problem(
-                    first,
-                    Reason::MountConflict,
-                    format_args!(
-                        "container {name} mounts volume {volume} at {at}: names that begin with `..` are the injector's own, move it"
-                    ),
-                ),
-                Some(relative) => match in_the_way(relative, outputs) {
-                    Some(annotation) => findings.problem(
-                        annotation,
-                        Reason::MountConflict,
-                        format_args!(
-                            "container {name} mounts volume {volume} at {at}, in the way of this output: move one of them"
-                        ),
-                    ),
-                    None => drop(points.insert(relative.to_owned())),
-                },
-                None if dir.below(&path).is_some() => findings.problem(
-                    first,
-                    Reason::MountConflict,
-                    format_args!(
-                        "container {name} mounts volume {volume} at {at}, which would lie under {dir}: move that mount"
-                    ),
-                ),
-                None => {}
-            }
-        }
-    }
-    points.into_iter().collect()
-}
-
-/// The annotation of an output that is at `mount`, below or above it.
-fn in_the_way<'a>(mount: &str, outputs: &'a BTreeMap<String, String>) -> Option<&'a str> {
-    let below = format!("{mount}/");
-    let mut after = outputs.range::<str, _>((Bound::Included(below.as_str()), Bound::Unbounded));
-    let lower = after.next().filter(|(path, _)| path.starts_with(&below));
-    lower
-        .map(|(_, annotation)| annotation)
-        .or_else(|| outputs.get(mount))
-        .or_else(|| parents(mount).find_map(|parent| outputs.get(parent)))
-        .map(String::as_str)
-}
-
-/// The directories above a relative path.
-fn parents(path: &str) -> impl Iterator<Item = &str> {
-    path.match_indices('/').filter_map(|(at, _)| path.get(..at))
+    kept
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::agent_config::{LogLevel, OnStale};
 use crate::annotations::{self, PREFIX, Scope, Status};
+use crate::choices::{ContainerNames, FileMode, InitPosition, MountMode, SameUser};
 use crate::duration::{GoDuration, RefreshInterval};
 use crate::files::{self, File};
 use crate::problem::{Findings, LISTED, Problem, Reason, quoted};
@@ -24,6 +25,7 @@ pub(crate) struct Request {
     pub(crate) ca: Option<CaSource>,
     pub(crate) proxy: Option<ProxyUrl>,
     pub(crate) files: Vec<File>,
+    pub(crate) mount_mode: Option<MountMode>,
     pub(crate) refresh_interval: Option<RefreshInterval>,
     pub(crate) init_only: bool,
     pub(crate) fail_on_error: bool,
@@ -33,7 +35,11 @@ pub(crate) struct Request {
     pub(crate) signal: Option<SignalName>,
     pub(crate) signal_process: Option<ProcessName>,
     pub(crate) reload_url: Option<ReloadUrl>,
+    pub(crate) containers: Option<ContainerNames>,
+    pub(crate) init_position: Option<InitPosition>,
     pub(crate) sidecar_mode: Option<SidecarMode>,
+    pub(crate) output_mode: Option<FileMode>,
+    pub(crate) run_as_same_user: Option<SameUser>,
     pub(crate) tmpfs_size: Option<Quantity>,
     pub(crate) metrics_port: MetricsPort,
     pub(crate) cpu_request: Option<Quantity>,
@@ -180,6 +186,7 @@ impl<'a> Reader<'a> {
                 .value::<ProxyChoice>("proxy")
                 .and_then(|choice| choice.0),
             files: files::read(&self.pod, self.findings),
+            mount_mode: self.value("mount-mode"),
             refresh_interval: self.refresh_interval(),
             init_only: self.flag("init-only"),
             fail_on_error: self.flag("fail-on-error"),
@@ -189,7 +196,11 @@ impl<'a> Reader<'a> {
             signal: self.value("signal"),
             signal_process: self.signal_process(),
             reload_url: self.value("reload-url"),
+            containers: self.value("containers"),
+            init_position: self.value("init-position"),
             sidecar_mode: self.value("sidecar-mode"),
+            output_mode: self.value("output-mode"),
+            run_as_same_user: self.value("run-as-same-user"),
             tmpfs_size: self.tmpfs_size(),
             metrics_port: MetricsPort {
                 port: self.value("metrics-port"),

@@ -102,6 +102,9 @@ fn every_working_annotation_takes_its_example_and_is_read() {
         if name == "ca-cert-key" {
             annotate(&mut good, "ca-cert-secret", json!("ca"));
         }
+        if name == "containers" {
+            good["spec"]["initContainers"] = json!([{"name": "migrate"}]);
+        }
         if name == "signal-process" {
             annotate(&mut good, "signal", json!("SIGHUP"));
         }

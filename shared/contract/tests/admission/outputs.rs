@@ -78,11 +78,11 @@ fn outputs_that_cannot_be() {
         ),
         (
             vec![("secret-x", "R:/app/x.json")],
-            vec![("secret-x", Reason::NotYet)],
+            vec![("secret-x", Reason::BadPath)],
         ),
         (
             vec![("secret-x", "R:/etc/x.json")],
-            vec![("secret-x", Reason::NotYet)],
+            vec![("secret-x", Reason::BadPath)],
         ),
         (
             vec![("secret-x", "R:/proc/x")],
