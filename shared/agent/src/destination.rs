@@ -173,3 +173,130 @@ fn in_pod_volume(error: PublishError) -> PublishError {
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::time::UNIX_EPOCH;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::publish::Content;
+
+    fn config(file_mode: &str, directory: serde_json::Value) -> AgentConfig {
+        let output = json!({"directory": 0, "path": "deep/a", "selection": {"record": "R"}, "format": "json", "annotation": "x"});
+        let config = json!({
+            "auth": {"method": "secret", "secretName": "s", "file": "/x"}, "directories": [directory],
+            "outputs": [output], "refreshIntervalSeconds": 15, "failOnError": true, "cacheSeconds": 0,
+            "onStale": "serve", "strictLookup": false, "fileMode": file_mode, "logLevel": "info", "logFormat": "json",
+        });
+        serde_json::from_value(config).unwrap()
+    }
+
+    fn open(volume: &Path, config: &AgentConfig) -> Result<Destination, PublishError> {
+        let volume = Dir::open_root(volume).unwrap();
+        Destination::open(&volume, config, 0, &config.directories[0])
+    }
+
+    fn publish(destination: &Destination, path: &str) -> Result<Published, PublishError> {
+        let planned = Planned {
+            path,
+            mode: 0o440,
+            content: Content::New(b"ours"),
+        };
+        destination.publish(&[planned], UNIX_EPOCH, 7)
+    }
+
+    /// A pod's own volume, and the config of an agent that publishes into it.
+    fn pod_volume() -> (tempfile::TempDir, AgentConfig) {
+        let theirs = tempfile::tempdir().unwrap();
+        let place = json!({"podVolume": theirs.path()});
+        let directory = json!({"mountPath": "/keeper/secrets", "subPath": "", "place": place});
+        (theirs, config("0440", directory))
+    }
+
+    #[test]
+    fn directories_are_as_open_as_their_files() {
+        let shared = json!({"mountPath": "/data", "subPath": "dirs/0"});
+        let single = json!({"mountPath": "/etc", "subPath": "dirs/0", "place": "files"});
+        for (directory, file_mode, want) in [
+            (&shared, "0440", 0o750),
+            (&shared, "0444", 0o755),
+            (&single, "0400", 0o750),
+            (&single, "0404", 0o755),
+        ] {
+            let volume = tempfile::tempdir().unwrap();
+            let destination = open(volume.path(), &config(file_mode, directory.clone())).unwrap();
+            publish(&destination, "deep/a").unwrap();
+            let mode = |path: &str| {
+                let meta = fs::metadata(volume.path().join("dirs/0").join(path)).unwrap();
+                meta.permissions().mode() & 0o7777
+            };
+            assert_eq!((mode(""), mode("deep")), (want, want), "{file_mode}");
+            assert_eq!(mode("deep/a"), 0o440);
+        }
+    }
+
+    #[test]
+    fn what_lies_in_the_pods_own_volume_is_not_trusted() {
+        let (theirs, config) = pod_volume();
+        let outside = tempfile::tempdir().unwrap();
+        fs::write(outside.path().join("a"), "theirs").unwrap();
+        let at = |name: &str| theirs.path().join(name);
+        symlink(outside.path(), at("..data")).unwrap();
+        symlink(outside.path(), at("deep")).unwrap();
+        fs::create_dir(at("..old")).unwrap();
+        symlink(outside.path(), at("..old/link")).unwrap();
+        fs::write(at("mine"), "mine").unwrap();
+        let volume = tempfile::tempdir().unwrap();
+        let destination = open(volume.path(), &config).unwrap();
+        assert!(!destination.is_published("a"), "that is not ours");
+        publish(&destination, "deep/a").unwrap();
+        assert_eq!(fs::read_to_string(at("deep/a")).unwrap(), "ours");
+        assert_eq!(fs::read_to_string(at("mine")).unwrap(), "mine");
+        assert_eq!(
+            fs::read_to_string(outside.path().join("a")).unwrap(),
+            "theirs"
+        );
+        // Another process of the pod, which only looks, sees the same.
+        let root = Dir::open_root(volume.path()).unwrap();
+        let seen = Destination::existing(&root, &config, 0, &config.directories[0]).unwrap();
+        assert!(seen.published_at("deep/a").is_some());
+        assert_eq!(seen.generation(), destination.generation());
+    }
+
+    #[test]
+    fn what_is_in_the_way_in_the_pods_own_volume_is_named() {
+        let (theirs, config) = pod_volume();
+        fs::create_dir(theirs.path().join("a")).unwrap();
+        let volume = tempfile::tempdir().unwrap();
+        let destination = open(volume.path(), &config).unwrap();
+        let error = publish(&destination, "a").unwrap_err();
+        assert!(matches!(error, PublishError::Taken { .. }), "{error}");
+        assert!(error.to_string().contains("/keeper/secrets/a"), "{error}");
+    }
+
+    #[test]
+    fn errors_in_the_pods_own_volume_have_its_cure() {
+        let path = || "/x".to_owned();
+        let of = |source| PublishError::Io {
+            action: "link",
+            path: path(),
+            source,
+        };
+        let full = in_pod_volume(PublishError::NoSpace { path: path() });
+        assert!(full.to_string().contains("raise its sizeLimit"), "{full}");
+        for source in [Errno::PERM, Errno::ACCESS, Errno::ISDIR] {
+            assert!(matches!(
+                in_pod_volume(of(source)),
+                PublishError::Taken { .. }
+            ));
+        }
+        assert!(matches!(
+            in_pod_volume(of(Errno::IO)),
+            PublishError::Io { .. }
+        ));
+    }
+}

@@ -59,6 +59,7 @@ pub(crate) fn seat(
         .iter()
         .map(|file| (file.path.as_str(), file.annotation.as_str()))
         .collect();
+    refuse_last_words(&roots, targets, findings);
     let mut points = mount_points(&roots, &outputs, &mounts, findings);
     let mut indexes = BTreeMap::new();
     let mut used = BTreeSet::new();
@@ -337,6 +338,30 @@ fn pod_volume<'a>(
         return None;
     }
     Some(*mount)
+}
+
+/// The kubelet mounts a file for a container's last words, which can't be made where we mount.
+fn refuse_last_words(
+    roots: &BTreeMap<String, Root<'_>>,
+    targets: &[Container<'_>],
+    findings: &mut Findings,
+) {
+    for container in targets {
+        let Some(at) = container.termination_message() else {
+            continue;
+        };
+        if let Some(root) = at.from_the_top().find_map(|above| roots.get(above)) {
+            findings.problem(
+                root.annotation,
+                Reason::MountConflict,
+                format_args!(
+                    "container {} has its terminationMessagePath, {}, in the directory of this output: move one of them",
+                    quoted(container.name()),
+                    quoted(at.as_str())
+                ),
+            );
+        }
+    }
 }
 
 /// The pod's own mounts below the published directories, relative to them: the agent makes these places.

@@ -259,6 +259,12 @@ impl<'a> Container<'a> {
             .as_str()
     }
 
+    /// Where the kubelet mounts the file for the last words, if the pod says so.
+    pub(crate) fn termination_message(&self) -> Option<CleanPath> {
+        let path = self.object.get("terminationMessagePath")?.as_str()?;
+        (!path.is_empty()).then(|| CleanPath::lenient(path))
+    }
+
     /// Each mount and its normalised path.
     pub(crate) fn mounts(&self) -> impl Iterator<Item = (Mount<'a>, CleanPath)> + use<'a> {
         self.items("volumeMounts").map(|mount| {
