@@ -144,12 +144,21 @@ class Image:
         }
 
 
-def static_architecture(path: Path) -> str:
-    """The OCI architecture of an ELF binary; an `ImageError` if it would need a loader or libraries that an empty image lacks."""
+def architecture(path: Path) -> str:
+    """The OCI architecture of an ELF binary."""
     data = path.read_bytes()
     if data[:6] != b"\x7fELF\x02\x01":
         raise ImageError(f"{path} is not a 64-bit little-endian ELF binary")
     (machine,) = struct.unpack_from("<H", data, 18)
+    if machine not in ARCHITECTURES:
+        raise ImageError(f"{path} is for machine {machine}, which has no name here")
+    return ARCHITECTURES[machine]
+
+
+def static_architecture(path: Path) -> str:
+    """The OCI architecture of an ELF binary; an `ImageError` if it would need a loader or libraries that an empty image lacks."""
+    found = architecture(path)
+    data = path.read_bytes()
     (table,) = struct.unpack_from("<Q", data, 32)
     size, count = struct.unpack_from("<HH", data, 54)
     for number in range(count):
@@ -161,9 +170,7 @@ def static_architecture(path: Path) -> str:
             tags = struct.iter_unpack("<qQ", data[offset:offset + length - length % 16])
             if any(tag == 1 for tag, _ in tags):
                 raise ImageError(f"{path} is not static: it needs a shared library")
-    if machine not in ARCHITECTURES:
-        raise ImageError(f"{path} is for machine {machine}, which has no name here")
-    return ARCHITECTURES[machine]
+    return found
 
 
 def _clean(path: str) -> str:

@@ -105,12 +105,15 @@ class Archives(unittest.TestCase):
             image.write(self.directory / "a.tar")
 
 
-class StaticBinaries(unittest.TestCase):
-    def check(self, content: bytes) -> str:
+class Binaries(unittest.TestCase):
+    def check(self, content: bytes, look=oci.static_architecture) -> str:
         with tempfile.NamedTemporaryFile() as binary:
             binary.write(content)
             binary.flush()
-            return oci.static_architecture(Path(binary.name))
+            return look(Path(binary.name))
+
+    def test_one_that_needs_a_loader_has_an_architecture_too(self) -> None:
+        self.assertEqual(self.check(elf(3, b"/lib64/ld.so\0", machine=183), oci.architecture), "arm64")
 
     def test_static_and_static_pie(self) -> None:
         load, dynamic = 1, 2

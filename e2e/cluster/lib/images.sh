@@ -6,7 +6,7 @@ dist=$repo/dist
 # What test pods run is made here when it is missing; the product's images are the caller's to build.
 push_images() {
   local archive image test_images=()
-  for image in busybox pause; do
+  for image in busybox pause nginx; do
     [[ -f $dist/$image.tar ]] || test_images+=("$image")
   done
   ((${#test_images[@]} == 0)) || "$repo/images/build" "${test_images[@]}" >&2

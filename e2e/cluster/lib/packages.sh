@@ -3,7 +3,7 @@
 
 packages=(
   busybox-static conntrack containerd containernetworking-plugins etcd-client etcd-server
-  iproute2 iptables jq openssl procps runc util-linux
+  iproute2 iptables jq nginx openssl procps runc util-linux
 )
 
 # Installs what is missing, and nothing when all is there.

@@ -1,9 +1,12 @@
-//! The reference pages name what is in the code: a log message or metric that was renamed fails here.
+//! The pages name what is in the code and show what is in the examples: a log message or metric that was renamed, or a manifest
+//! that nobody ever applied, fails here.
 
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use serde_json::Value;
 
 /// What is shipped.
 const PRODUCT: [&str; 4] = ["shared", "webhook", "init", "sidecar"];
@@ -124,6 +127,58 @@ fn links_between_pages_lead_somewhere() {
                 !relative || page.parent().unwrap().join(target).exists(),
                 "{} links to {target}",
                 page.display()
+            );
+        }
+    }
+}
+
+/// The objects of all examples, which the end-to-end run applies.
+fn examples() -> Vec<Value> {
+    let mut objects = Vec::new();
+    for entry in fs::read_dir(repository().join("examples")).unwrap() {
+        let path = entry.unwrap().path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "yaml")
+        {
+            let text = fs::read_to_string(path).unwrap();
+            objects.extend(serde_saphyr::from_multiple::<Value>(&text).unwrap());
+        }
+    }
+    objects
+}
+
+/// Whether an object, or one within it, says all that the excerpt says.
+fn says(object: &Value, excerpt: &Value) -> bool {
+    fn agrees(object: &Value, excerpt: &Value) -> bool {
+        match (object, excerpt) {
+            (Value::Object(object), Value::Object(excerpt)) => excerpt
+                .iter()
+                .all(|(key, part)| object.get(key).is_some_and(|whole| agrees(whole, part))),
+            _ => object == excerpt,
+        }
+    }
+    let within = match object {
+        Value::Object(fields) => fields.values().collect(),
+        Value::Array(items) => items.iter().collect(),
+        _ => Vec::new(),
+    };
+    agrees(object, excerpt) || within.into_iter().any(|part| says(part, excerpt))
+}
+
+#[test]
+fn manifests_of_the_pages_are_excerpts_of_the_examples() {
+    let examples = examples();
+    for page in ["README.md", "docs/paths.md", "docs/reloading.md"] {
+        let text = fs::read_to_string(repository().join(page)).unwrap();
+        let blocks: Vec<_> = text.split("```yaml\n").skip(1).collect();
+        assert!(!blocks.is_empty(), "{page}");
+        for block in blocks {
+            let block = block.split("```").next().unwrap();
+            let excerpt: Value = serde_saphyr::from_str(block).unwrap();
+            assert!(
+                examples.iter().any(|example| says(example, &excerpt)),
+                "{page} shows what no example has:\n{block}"
             );
         }
     }

@@ -22,6 +22,18 @@ pub fn try_exec(command: &[&str]) -> Output {
     run("cluster", &arguments, &[], None)
 }
 
+/// Runs a command of this machine in the node's network, where pods can be reached; its standard output.
+///
+/// # Panics
+/// If it fails.
+#[must_use]
+pub fn client(command: &[&str]) -> String {
+    let arguments: Vec<&str> = std::iter::once("client")
+        .chain(command.iter().copied())
+        .collect();
+    run("cluster", &arguments, &[], None).expect_success(&command.join(" "))
+}
+
 /// The folder of the components' logs.
 #[must_use]
 pub fn logs() -> PathBuf {

@@ -9,7 +9,7 @@ use prometheus::{
 
 use crate::failure::{Failure, Reason};
 use crate::publish::Published;
-use crate::reload::Kind;
+use crate::reload::Way;
 
 /// Buckets of one call to Keeper, in seconds.
 const CALL_BUCKETS: [f64; 10] = [0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
@@ -96,9 +96,9 @@ impl Metrics {
         for result in ["changed", "unchanged"] {
             metrics.published.with_label_values(&[result]);
         }
-        for kind in Kind::ALL {
+        for kind in Way::LABELS {
             for result in ["ok", "failed"] {
-                metrics.reloads.with_label_values(&[kind.label(), result]);
+                metrics.reloads.with_label_values(&[kind, result]);
             }
         }
         registry.register(Box::new(metrics.refreshes.clone()))?;
@@ -146,11 +146,9 @@ impl Metrics {
     }
 
     /// Counts an attempt to tell the application of a change.
-    pub(crate) fn reloaded(&self, kind: Kind, ok: bool) {
+    pub(crate) fn reloaded(&self, way: &Way, ok: bool) {
         let result = if ok { "ok" } else { "failed" };
-        self.reloads
-            .with_label_values(&[kind.label(), result])
-            .inc();
+        self.reloads.with_label_values(&[way.label(), result]).inc();
     }
 
     /// Notes the time of a refresh that brought everything.

@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use keeper_contract::reload::{Reload, Signal};
+use keeper_contract::reload::{Reload, ReloadUrl, Signal};
 use tokio::sync::watch;
 
 use crate::host::Host;
@@ -24,20 +24,23 @@ const PAUSES: [u64; 5] = [1, 2, 4, 8, 16];
 pub(crate) type Generations = Vec<String>;
 
 /// A way of telling.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Signal,
-    Url,
+#[derive(Debug)]
+pub(crate) enum Way {
+    Signal(Signal),
+    Url(ReloadUrl),
 }
 
-impl Kind {
-    pub(crate) const ALL: [Self; 2] = [Self::Signal, Self::Url];
+impl Way {
+    const SIGNAL: &str = "signal";
+    const URL: &str = "url";
+    /// The words of all ways.
+    pub(crate) const LABELS: [&str; 2] = [Self::SIGNAL, Self::URL];
 
     /// Its word in metrics and logs.
-    pub(crate) fn label(self) -> &'static str {
+    pub(crate) fn label(&self) -> &'static str {
         match self {
-            Self::Signal => "signal",
-            Self::Url => "url",
+            Self::Signal(_) => Self::SIGNAL,
+            Self::Url(_) => Self::URL,
         }
     }
 }
@@ -59,35 +62,24 @@ pub(crate) enum ReloadError {
 /// The application, as far as it can be told something.
 #[derive(Debug)]
 pub(crate) struct Application {
-    reload: Reload,
+    ways: Vec<Way>,
     processes: Processes,
 }
 
 impl Application {
     pub(crate) fn new(reload: Reload, pod_uid: &str) -> Self {
+        let Reload { signal, url } = reload;
+        let signal = signal.map(Way::Signal);
         Self {
+            ways: signal.into_iter().chain(url.map(Way::Url)).collect(),
             processes: Processes::new(Path::new("/proc"), pod_uid),
-            reload,
         }
     }
 
-    fn kinds(&self) -> Vec<Kind> {
-        let signal = self.reload.signal.as_ref().map(|_| Kind::Signal);
-        let url = self.reload.url.as_ref().map(|_| Kind::Url);
-        signal.into_iter().chain(url).collect()
-    }
-
-    async fn tell(&self, kind: Kind) -> Result<(), ReloadError> {
-        match (kind, &self.reload) {
-            (
-                Kind::Signal,
-                Reload {
-                    signal: Some(signal),
-                    ..
-                },
-            ) => self.signal(signal),
-            (Kind::Url, Reload { url: Some(url), .. }) => Ok(post(url).await?),
-            _ => Ok(()),
+    async fn tell(&self, way: &Way) -> Result<(), ReloadError> {
+        match way {
+            Way::Signal(signal) => self.signal(signal),
+            Way::Url(url) => Ok(post(url).await?),
         }
     }
 
@@ -113,14 +105,14 @@ pub(crate) async fn tell_of_changes<H: Host>(
     metrics: &Metrics,
     published: watch::Receiver<Generations>,
 ) -> std::convert::Infallible {
-    let tell = async |kind| application.tell(kind).await;
-    notify(host, &application.kinds(), tell, store, metrics, published).await
+    let tell = async |way: &Way| application.tell(way).await;
+    notify(host, &application.ways, tell, store, metrics, published).await
 }
 
 async fn notify<H: Host>(
     host: &H,
-    kinds: &[Kind],
-    tell: impl AsyncFn(Kind) -> Result<(), ReloadError>,
+    ways: &[Way],
+    tell: impl AsyncFn(&Way) -> Result<(), ReloadError>,
     store: &Store,
     metrics: &Metrics,
     mut published: watch::Receiver<Generations>,
@@ -137,7 +129,7 @@ async fn notify<H: Host>(
             () = changed(&mut published) => continue,
             told = async {
                 host.sleep(DEBOUNCE).await;
-                tell_all(host, kinds, &tell, metrics).await
+                tell_all(host, ways, &tell, metrics).await
             } => told,
         };
         if told && let Err(error) = store.note_told(&current) {
@@ -158,36 +150,36 @@ async fn changed(published: &mut watch::Receiver<Generations>) {
 /// Tries each way until it succeeds, a bounded number of times. Whether all did.
 async fn tell_all<H: Host>(
     host: &H,
-    kinds: &[Kind],
-    tell: impl AsyncFn(Kind) -> Result<(), ReloadError>,
+    ways: &[Way],
+    tell: impl AsyncFn(&Way) -> Result<(), ReloadError>,
     metrics: &Metrics,
 ) -> bool {
-    let mut left = kinds.to_vec();
+    let mut left: Vec<&Way> = ways.iter().collect();
     let pauses = PAUSES.into_iter().map(Duration::from_secs).map(Some);
     for pause in pauses.chain([None]) {
         let mut failed = Vec::new();
-        for kind in left {
-            let result = tell(kind).await;
+        for way in left {
+            let result = tell(way).await;
+            let kind = way.label();
             let is_last = pause.is_none();
             match result {
                 Ok(()) => {
-                    metrics.reloaded(kind, true);
-                    tracing::info!(kind = kind.label(), "application told of the change");
+                    metrics.reloaded(way, true);
+                    tracing::info!(kind, "application told of the change");
                     continue;
                 }
                 // It reads the new files when it starts.
                 Err(ReloadError::NoProcess) if !is_last => {}
                 Err(error) if is_last => {
-                    metrics.reloaded(kind, false);
-                    let kind = kind.label();
+                    metrics.reloaded(way, false);
                     tracing::error!(kind, %error, "cannot tell the application of the change");
                 }
                 Err(error) => {
-                    metrics.reloaded(kind, false);
-                    tracing::debug!(kind = kind.label(), %error, "telling the application again");
+                    metrics.reloaded(way, false);
+                    tracing::debug!(kind, %error, "telling the application again");
                 }
             }
-            failed.push(kind);
+            failed.push(way);
         }
         left = failed;
         match pause {
@@ -202,26 +194,41 @@ async fn tell_all<H: Host>(
 mod tests {
     use std::cell::RefCell;
 
+    use keeper_contract::reload::{SignalName, Target};
     use prometheus::Registry;
     use tokio::time::Instant;
 
     use super::*;
     use crate::host::Node;
 
-    /// A pod whose application has this many deaf moments, and when it was asked.
+    const SIGNAL: &str = Way::SIGNAL;
+    const URL: &str = Way::URL;
+
+    fn signal() -> Way {
+        Way::Signal(Signal {
+            name: SignalName::Hup,
+            target: Target::Containers(vec!["app".into()]),
+        })
+    }
+
+    fn url() -> Way {
+        Way::Url("http://localhost:8080/".parse().unwrap())
+    }
+
+    /// A pod whose application has these deaf moments, and when it was asked.
     struct Pod {
         _volume: tempfile::TempDir,
         store: Store,
         registry: Registry,
         metrics: Metrics,
         published: watch::Sender<Generations>,
-        deaf: RefCell<Vec<Kind>>,
-        asked: RefCell<Vec<(Kind, u64)>>,
+        deaf: RefCell<Vec<&'static str>>,
+        asked: RefCell<Vec<(&'static str, u64)>>,
         began: Instant,
     }
 
     impl Pod {
-        fn new(deaf: Vec<Kind>) -> Self {
+        fn new(deaf: Vec<&'static str>) -> Self {
             let volume = tempfile::tempdir().unwrap();
             let registry = Registry::new();
             Self {
@@ -237,8 +244,9 @@ mod tests {
         }
 
         /// Lives for so many seconds.
-        async fn live(&self, kinds: &[Kind], seconds: u64) {
-            let tell = async |kind| {
+        async fn live<const N: usize>(&self, ways: [Way; N], seconds: u64) {
+            let tell = async |way: &Way| {
+                let kind = way.label();
                 let at = self.began.elapsed().as_secs();
                 self.asked.borrow_mut().push((kind, at));
                 let mut deaf = self.deaf.borrow_mut();
@@ -252,7 +260,7 @@ mod tests {
             };
             let published = self.published.subscribe();
             let node = Node::new();
-            let telling = notify(&node, kinds, tell, &self.store, &self.metrics, published);
+            let telling = notify(&node, &ways, tell, &self.store, &self.metrics, published);
             let over = tokio::time::sleep(Duration::from_secs(seconds));
             tokio::select! { _ = telling => {}, () = over => {} }
         }
@@ -282,20 +290,20 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_change_is_told_once_and_not_again_by_the_next_process() {
         let pod = Pod::new(Vec::new());
-        pod.live(&[Kind::Signal], 60).await;
+        pod.live([signal()], 60).await;
         assert_eq!(pod.asked(), [1]);
-        pod.live(&[Kind::Signal], 60).await;
+        pod.live([signal()], 60).await;
         assert_eq!(pod.asked(), [1]);
-        assert_eq!(pod.count("signal", "ok"), 1);
-        assert_eq!(pod.count("url", "ok"), 0);
+        assert_eq!(pod.count(SIGNAL, "ok"), 1);
+        assert_eq!(pod.count(URL, "ok"), 0);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_change_that_nobody_was_told_of_is_told_by_the_next_process() {
         let pod = Pod::new(Vec::new());
-        pod.live(&[Kind::Url], 0).await;
+        pod.live([url()], 0).await;
         assert_eq!(pod.asked(), [0; 0]);
-        pod.live(&[Kind::Url], 10).await;
+        pod.live([url()], 10).await;
         assert_eq!(pod.asked().len(), 1);
     }
 
@@ -309,29 +317,28 @@ mod tests {
             }
             std::future::pending::<()>().await;
         };
-        tokio::select! { () = pod.live(&[Kind::Signal], 20) => {}, () = changes => {} }
+        tokio::select! { () = pod.live([signal()], 20) => {}, () = changes => {} }
         assert_eq!(pod.asked(), [3]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn only_the_way_that_failed_is_tried_again() {
-        let pod = Pod::new(vec![Kind::Url, Kind::Url]);
-        pod.live(&Kind::ALL, 60).await;
-        let (signal, url) = (Kind::Signal, Kind::Url);
+        let pod = Pod::new(vec![URL, URL]);
+        pod.live([signal(), url()], 60).await;
         assert_eq!(
             *pod.asked.borrow(),
-            [(signal, 1), (url, 1), (url, 2), (url, 4)]
+            [(SIGNAL, 1), (URL, 1), (URL, 2), (URL, 4)]
         );
-        assert_eq!((pod.count("url", "failed"), pod.count("url", "ok")), (2, 1));
+        assert_eq!((pod.count(URL, "failed"), pod.count(URL, "ok")), (2, 1));
         assert_eq!(
-            (pod.count("signal", "failed"), pod.count("signal", "ok")),
+            (pod.count(SIGNAL, "failed"), pod.count(SIGNAL, "ok")),
             (0, 1)
         );
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_deaf_application_is_given_up_until_the_next_change_or_process() {
-        let pod = Pod::new(vec![Kind::Signal; 6]);
+        let pod = Pod::new(vec![SIGNAL; 6]);
         let change = async {
             tokio::time::sleep(Duration::from_secs(100)).await;
             assert_eq!(pod.asked(), [1, 2, 4, 8, 16, 32]);
@@ -339,21 +346,21 @@ mod tests {
             pod.publish("..2");
             std::future::pending::<()>().await;
         };
-        tokio::select! { () = pod.live(&[Kind::Signal], 120) => {}, () = change => {} }
+        tokio::select! { () = pod.live([signal()], 120) => {}, () = change => {} }
         assert_eq!(pod.asked().last(), Some(&101));
-        assert_eq!(pod.count("signal", "failed"), 6);
+        assert_eq!(pod.count(SIGNAL, "failed"), 6);
         assert_eq!(pod.store.told(), Some(vec!["..2".into()]));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_change_ends_the_attempts_for_the_one_before() {
-        let pod = Pod::new(vec![Kind::Signal; 4]);
+        let pod = Pod::new(vec![SIGNAL; 4]);
         let change = async {
             tokio::time::sleep(Duration::from_secs(10)).await;
             pod.publish("..2");
             std::future::pending::<()>().await;
         };
-        tokio::select! { () = pod.live(&[Kind::Signal], 60) => {}, () = change => {} }
+        tokio::select! { () = pod.live([signal()], 60) => {}, () = change => {} }
         // Without it the fifth attempt would be at 16 s.
         assert_eq!(pod.asked(), [1, 2, 4, 8, 11]);
     }

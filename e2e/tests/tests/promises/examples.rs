@@ -3,12 +3,15 @@
 use keeper_e2e::{Namespace, pods, repository, until};
 use serde_json::Value;
 
+use crate::nginx::Pair;
+
 #[test]
 fn every_example_works_as_it_is_in_a_restricted_namespace() {
     let namespace = Namespace::with_labels(
         "examples",
         &[("pod-security.kubernetes.io/enforce", "restricted")],
     );
+    Pair::new(1).add_to(namespace.keeper());
     let manifests: Vec<_> = std::fs::read_dir(repository().join("examples"))
         .unwrap()
         .map(|entry| entry.unwrap().path())

@@ -13,6 +13,7 @@ mod examples;
 mod faults;
 mod first_line;
 mod missing;
+mod nginx;
 mod paths;
 mod pods;
 mod refresh;

@@ -121,6 +121,26 @@ fn root_without_a_stated_uid_is_signalled_with_kill_alone() {
 }
 
 #[test]
+fn a_signal_by_name_reaches_that_program_and_not_the_shell_that_started_it() {
+    let namespace = Namespace::new("signal-process");
+    let by_name = [("signal", "SIGHUP"), ("signal-process", "reader")];
+    let spec = json!({"securityContext": {"runAsUser": 101}});
+    let mut pod = reader("app", &by_name, &spec);
+    let script = format!(
+        "cat > /tmp/reader <<'END'\n#!/bin/sh{READER}END\nchmod +x /tmp/reader\n\
+         trap 'echo the shell was told' HUP\n/tmp/reader &\nwhile :; do sleep 1; done"
+    );
+    pod["spec"]["containers"][0]["command"][2] = json!(script);
+    namespace.apply(&pod);
+    namespace.wait_for("pod/app", "condition=Ready", 60);
+    changed(&namespace, "app", "second");
+    // What the shell has to say about the first change stands before the second.
+    changed(&namespace, "app", "third");
+    let log = namespace.logs("app", pods::APP);
+    assert_eq!(log, "read same-0\nread second\nread third\n");
+}
+
+#[test]
 fn a_url_of_the_pod_gets_a_post() {
     let namespace = Namespace::new("reload-url");
     let url = ("reload-url", "http://localhost:8080/cgi-bin/reload");
