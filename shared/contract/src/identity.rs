@@ -87,6 +87,8 @@ fn to_read<'p>(
         (SameUser::Always, Some(user)) => user,
         // Root reads what anybody writes; no need to become it.
         (SameUser::Auto, Some(user)) if user != 0 => user,
+        // Which containers get the files is wrong already.
+        (SameUser::Always, None) if readers.is_empty() => NOBODY,
         (SameUser::Always, None) => {
             findings.problem(
                 "run-as-same-user",
@@ -116,6 +118,10 @@ fn to_signal<'p>(
         );
     }
     let listeners = || readers.iter().filter(|c| c.list == CONTAINERS);
+    if readers.is_empty() {
+        // Which containers get the files is wrong already.
+        return (NOBODY, false);
+    }
     if listeners().next().is_none() {
         findings.problem(
             "signal",
