@@ -147,45 +147,64 @@ fn single_files_in_system_directories() {
     }
 }
 
-#[test]
-fn a_volume_of_the_pods_own_gets_the_files() {
-    let namespace = Namespace::new("own-volume");
+/// A pod with a volume in memory of its own at `/keeper/secrets`, where somebody runs this script before us; a second container doesn't
+/// mount it.
+fn with_own_volume(name: &str, user: &Value, before: &str) -> Value {
     let annotations = [
         ("secret-a", "pair[login]:/keeper/secrets/login"),
         ("secret-b", "pair[password]:/keeper/secrets/deep/password"),
         ("refresh-interval", "15s"),
-        // So that somebody is there before us.
         ("init-position", "last"),
     ];
-    let hostile = "cd /keeper/secrets && ln -s /etc ..data && ln -s /etc/passwd login && mkdir ..old && \
-         ln -s / ..old/root && ln -s /etc deep && echo mine > mine";
     let mount = json!([{"name": "memory", "mountPath": "/keeper/secrets"}]);
-    for (name, user) in [
-        ("root", json!({})),
-        ("user", json!({"runAsUser": 1000})),
-        ("group", json!({"runAsUser": 1000, "fsGroup": 2000})),
-    ] {
-        let mut pod = pods::annotated(name, &annotations, SLEEP);
-        pod["spec"]["securityContext"] = user;
-        pod["spec"]["volumes"] =
-            json!([{"name": "memory", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}]);
-        pod["spec"]["containers"][0]["volumeMounts"] = mount.clone();
-        let mut second = pod["spec"]["containers"][0].clone();
-        second["name"] = json!("second");
-        second["volumeMounts"] = json!([]);
-        pod["spec"]["containers"]
-            .as_array_mut()
-            .unwrap()
-            .push(second);
-        pod["spec"]["initContainers"] = json!([{
-            "name": "hostile", "image": "busybox", "command": ["/bin/sh", "-c", hostile], "volumeMounts": mount}]);
-        namespace.apply(&pod);
+    let mut pod = pods::annotated(name, &annotations, SLEEP);
+    pod["spec"]["securityContext"] = user.clone();
+    pod["spec"]["volumes"] =
+        json!([{"name": "memory", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}]);
+    pod["spec"]["containers"][0]["volumeMounts"] = mount.clone();
+    let mut second = pod["spec"]["containers"][0].clone();
+    second["name"] = json!("second");
+    second["volumeMounts"] = json!([]);
+    pod["spec"]["containers"]
+        .as_array_mut()
+        .unwrap()
+        .push(second);
+    let script = format!("cd /keeper/secrets && {before}");
+    pod["spec"]["initContainers"] = json!([{
+        "name": "before", "image": "busybox", "command": ["/bin/sh", "-c", script], "volumeMounts": mount}]);
+    pod
+}
+
+/// Links where our names are, which lead elsewhere.
+const HOSTILE: &str = "ln -s /etc ..data && ln -s /etc/passwd login && ln -s /etc deep && mkdir ..old && ln -s / ..old/root && echo mine > mine";
+
+#[test]
+fn a_volume_of_the_pods_own_gets_the_files() {
+    let namespace = Namespace::new("own-volume");
+    // Of root's things we can't remove any.
+    let pods: [(&str, Value, &str); 3] = [
+        (
+            "root",
+            json!({}),
+            "mkdir ..old && echo x > ..old/x && echo mine > mine",
+        ),
+        ("user", json!({"runAsUser": 1000}), HOSTILE),
+        (
+            "group",
+            json!({"runAsUser": 1000, "fsGroup": 2000}),
+            HOSTILE,
+        ),
+    ];
+    for (name, user, before) in &pods {
+        namespace.apply(&with_own_volume(name, user, before));
     }
-    let files = ["/keeper/secrets/login", "/keeper/secrets/deep/password"];
+    for (name, ..) in &pods {
+        namespace.wait_for(&format!("pod/{name}"), "condition=Ready", 120);
+    }
     let each = |value: &str, seconds| {
-        for pod in ["root", "user", "group"] {
+        for (pod, ..) in &pods {
             for container in [pods::APP, "second"] {
-                for file in files {
+                for file in ["/keeper/secrets/login", "/keeper/secrets/deep/password"] {
                     until("the value", seconds, || {
                         (namespace.exec(pod, container, &["cat", file]) == value).then_some(())
                     });
@@ -193,36 +212,41 @@ fn a_volume_of_the_pods_own_gets_the_files() {
             }
         }
     };
-    for pod in ["root", "user", "group"] {
-        namespace.wait_for(&format!("pod/{pod}"), "condition=Ready", 120);
-    }
     each("same-0", 1);
     namespace
         .keeper()
         .set("pair", &["login=same-1", "password=same-1"]);
     each("same-1", SOON);
-    // What isn't ours stays, and it is writable for the app that mounts it so.
-    let _ = namespace.exec(
-        "user",
-        pods::APP,
-        &[
-            "sh",
-            "-c",
-            "cat /keeper/secrets/mine && echo more > /keeper/secrets/more",
-        ],
-    );
-    let disk = {
-        let mut pod = pods::annotated("disk", &annotations, SLEEP);
-        pod["spec"]["volumes"] = json!([{"name": "disk", "emptyDir": {}}]);
-        pod["spec"]["containers"][0]["volumeMounts"] =
-            json!([{"name": "disk", "mountPath": "/keeper/secrets"}]);
-        namespace.try_apply(&pod)
-    };
+    // What isn't ours stays, and the app may write where it mounts the volume so.
+    for (pod, ..) in &pods {
+        let script = "cat /keeper/secrets/mine && echo more > /keeper/secrets/more";
+        assert_eq!(
+            namespace.exec(pod, pods::APP, &["sh", "-c", script]),
+            "mine\n"
+        );
+    }
+}
+
+#[test]
+fn what_is_in_the_way_in_a_volume_of_the_pods_own_is_told() {
+    let namespace = Namespace::new("taken");
+    let mut disk = with_own_volume("disk", &json!({}), "true");
+    disk["spec"]["volumes"] = json!([{"name": "memory", "emptyDir": {}}]);
+    let applied = namespace.try_apply(&disk);
     assert!(
-        !disk.success && disk.stderr.contains("emptyDir: {medium: Memory}"),
+        !applied.success && applied.stderr.contains("emptyDir: {medium: Memory}"),
         "{}",
-        disk.stderr
+        applied.stderr
     );
+    // Root's links, which another user can't replace.
+    namespace.apply(&with_own_volume("taken", &json!({}), HOSTILE));
+    until("the reason", SOON, || {
+        let pod = namespace.get("pod", "taken");
+        let status = pods::status(&pod, "keeper-sidecar").to_string();
+        status
+            .contains("is taken in the pod's own volume")
+            .then_some(())
+    });
 }
 
 #[test]
