@@ -59,8 +59,13 @@ struct Fetched {
     is_everything: bool,
 }
 
-/// The bytes of an output; none if it failed.
-type Rendered = Option<Zeroizing<Vec<u8>>>;
+/// What came of an output.
+struct Rendered {
+    /// The record that it means, if it has ever had one.
+    record: Option<Uid>,
+    /// Its bytes; none if it failed.
+    bytes: Option<Zeroizing<Vec<u8>>>,
+}
 
 impl Agent {
     /// Opens the volume at `volume`: makes the output directories and the pod's mount points in them, and
@@ -242,7 +247,7 @@ impl Agent {
                 fetched.is_everything,
             );
             let annotation = || output.annotation.clone();
-            rendered.push(match found {
+            let bytes = match found {
                 Ok(record) => match render(record, output) {
                     Ok(bytes) => Some(bytes),
                     Err(error) => {
@@ -271,27 +276,36 @@ impl Agent {
                     refresh.failures.push(failure);
                     None
                 }
-            });
+            };
+            let record = selector.pin(output).map(|pin| pin.uid);
+            rendered.push(Rendered { record, bytes });
         }
-        self.metrics.fetched(rendered.iter().flatten().count());
+        let fetched = rendered.iter().filter(|output| output.bytes.is_some());
+        self.metrics.fetched(fetched.count());
         rendered
     }
 
+    /// Publishes each directory on its own. What a directory has of one record stays of one revision: where an output
+    /// of it failed, the others of that record are kept as they are, too.
     fn publish(&self, rendered: &[Rendered], refresh: &mut Refresh, host: &impl Host) {
         let random = host.random();
         for (index, publisher) in self.publishers.iter().enumerate() {
-            let files: Vec<Planned<'_>> = self
-                .config
-                .outputs
-                .iter()
-                .zip(rendered)
-                .filter(|(output, _)| output.directory == index)
-                .map(|(output, bytes)| Planned {
+            let outputs = || {
+                let outputs = self.config.outputs.iter().zip(rendered);
+                outputs.filter(move |(output, _)| output.directory == index)
+            };
+            let is_torn = |record: Option<Uid>| {
+                let failed = |of: &Rendered| of.bytes.is_none() && of.record == record;
+                record.is_some() && outputs().any(|(_, of)| failed(of))
+            };
+            let files: Vec<Planned<'_>> = outputs()
+                .map(|(output, of)| Planned {
                     path: &output.path,
                     mode: self.config.file_mode,
-                    content: bytes
-                        .as_ref()
-                        .map_or(Content::LastGood, |bytes| Content::New(bytes)),
+                    content: match &of.bytes {
+                        Some(bytes) if !is_torn(of.record) => Content::New(bytes),
+                        _ => Content::LastGood,
+                    },
                 })
                 .collect();
             match publisher.publish(&files, host.now(), random) {
@@ -320,7 +334,7 @@ async fn get_secret(
     let took: Duration = began.elapsed();
     metrics.called(took);
     if let Some(theirs) = client.take_server_time() {
-        clock.observe(theirs, host.now(), took);
+        clock.observe(theirs, host.uptime(), took);
     }
     answer
 }

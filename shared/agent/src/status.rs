@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::destination::Destination;
 use crate::dir::Dir;
 use crate::environment::Pod;
+use crate::host::Host;
 use crate::run::Standing;
 use crate::schedule::{Grid, KeeperTime, Schedule};
 use crate::select::Selector;
@@ -47,7 +48,7 @@ pub struct OutputStatus {
 }
 
 impl Status {
-    /// Looks at the volume at `volume`. `now` is the node's time.
+    /// Looks at the volume at `volume`, on `host`.
     ///
     /// # Errors
     /// The system's, if the volume isn't there.
@@ -55,13 +56,13 @@ impl Status {
         config: &AgentConfig,
         pod: &Pod,
         volume: &Path,
-        now: SystemTime,
+        host: &impl Host,
     ) -> Result<Self, Errno> {
         let root = Dir::open_root(volume)?;
         let store = Store::existing(volume)?;
-        let state = store.as_ref().map_or_else(State::default, Store::load);
-        let last_success = store.and_then(|store| store.last_success());
-        let since = |at: SystemTime| now.duration_since(at).unwrap_or_default();
+        let (state, last_success) =
+            store.map_or_else(Default::default, |store| store.take_up(host));
+        let since = |at: SystemTime| host.now().duration_since(at).unwrap_or_default();
         let mut selector = Selector::new(config.strict_lookup);
         selector.set_pins(state.pins.clone());
         let publishers: Vec<_> = config
@@ -88,7 +89,7 @@ impl Status {
                 }
             })
             .collect();
-        let age = last_success.map(since);
+        let age = last_success.and_then(|success| success.age(host));
         let all_there = outputs.iter().all(|o| o.published_age_seconds.is_some());
         let good_for = Duration::from_secs(config.cache_seconds);
         Ok(Self {
@@ -99,7 +100,7 @@ impl Status {
             },
             tries: state.tries,
             last_success_age_seconds: age.map(|age| age.as_secs()),
-            next_call_in_seconds: next_call(config, pod, &state, last_success, now),
+            next_call_in_seconds: next_call(config, pod, &state, age, host),
             outputs,
         })
     }
@@ -110,16 +111,16 @@ fn next_call(
     config: &AgentConfig,
     pod: &Pod,
     state: &State,
-    last_success: Option<SystemTime>,
-    now: SystemTime,
+    age: Option<Duration>,
+    host: &impl Host,
 ) -> Option<u64> {
-    let now = state.clock.at(now);
-    let planned = match (state.next_call, last_success) {
+    let now = state.clock.at(host.uptime());
+    let planned = match (state.next_call, age) {
         (Some(planned), _) => planned,
-        (None, Some(last)) if state.complete && !config.outputs.is_empty() => {
+        (None, Some(age)) if state.complete && !config.outputs.is_empty() => {
             let interval = Duration::from_secs(config.refresh_interval_seconds.into());
             let schedule = Schedule::new(Grid::STANDARD, interval, &pod.uid);
-            let after_last: KeeperTime = schedule.regular(state.clock.at(last));
+            let after_last: KeeperTime = schedule.regular(now.minus(age));
             if after_last < now {
                 schedule.regular(now)
             } else {

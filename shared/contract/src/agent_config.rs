@@ -27,6 +27,10 @@ pub struct AgentConfig {
     pub refresh_interval_seconds: u32,
     /// Whether the application may not start without its secrets.
     pub fail_on_error: bool,
+    /// Whether the pod runs to completion, as those of Jobs do: such pods may come in a stream, and keep a silence together
+    /// that the first calls of others needn't.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub runs_to_completion: bool,
     /// Seconds that last-good values count as good when Keeper can't be reached.
     pub cache_seconds: u64,
     /// What becomes of a pod whose values are no longer good.

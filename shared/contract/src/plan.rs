@@ -171,6 +171,7 @@ pub(crate) fn plan<'p>(
         outputs,
         refresh_interval_seconds: refresh_interval?.seconds(),
         fail_on_error,
+        runs_to_completion: pod.runs_to_completion(),
         cache_seconds: cache?.seconds_up(),
         on_stale: on_stale?,
         strict_lookup,

@@ -141,13 +141,18 @@ pub(crate) fn failure(error: &reqwest::Error, host: &str, route: &Route) -> Erro
     if let Some(tls) = rustls_cause(error) {
         let reason = clean(&tls.to_string());
         // TLS with the proxy itself, before there is a tunnel.
-        let host = match (proxy, tunnel) {
-            (Some(proxy), Some(_)) => proxy.to_owned(),
-            _ => host,
-        };
-        return match tls {
-            rustls::Error::InvalidCertificate(_) => Error::Untrusted { host, reason },
-            _ => Error::Connect { host, reason },
+        let hop = proxy.filter(|_| tunnel.is_some()).map(str::to_owned);
+        return match (tls, hop) {
+            (rustls::Error::InvalidCertificate(_), hop) => Error::Untrusted {
+                host: hop.unwrap_or(host),
+                reason,
+            },
+            (_, Some(proxy)) => Error::Proxy {
+                host,
+                proxy,
+                reason: format!("{reason}; is its address http://?"),
+            },
+            (_, None) => Error::Connect { host, reason },
         };
     }
     let reason = reason(error);

@@ -16,6 +16,7 @@ mod missing;
 mod nginx;
 mod paths;
 mod pods;
+mod proxy;
 mod refresh;
 mod reload;
 mod smoke;

@@ -48,7 +48,7 @@ pub(crate) enum Outcome {
     StartsWithTheRest,
     KeepsAll,
     KeepsAllStale,
-    KeepsThatOne,
+    KeepsThatRecord,
     KeepsGeneration,
     Unharmed,
 }
@@ -74,7 +74,7 @@ impl Row {
             Phase::FirstStart | Phase::SandboxEmpty => self.start,
             Phase::OpenStart => match self.later {
                 Outcome::Unharmed => Outcome::Unharmed,
-                Outcome::KeepsThatOne => Outcome::StartsWithTheRest,
+                Outcome::KeepsThatRecord => Outcome::StartsWithTheRest,
                 _ => Outcome::StartsWithout,
             },
             Phase::Refresh | Phase::Restart | Phase::SandboxKept => self.later,
@@ -112,7 +112,7 @@ impl Outcome {
         Self::StartsWithTheRest,
         Self::KeepsAll,
         Self::KeepsAllStale,
-        Self::KeepsThatOne,
+        Self::KeepsThatRecord,
         Self::KeepsGeneration,
         Self::Unharmed,
     ];
@@ -125,7 +125,7 @@ impl Outcome {
             Self::StartsWithTheRest => "starts with the rest",
             Self::KeepsAll => "keeps all",
             Self::KeepsAllStale => "keeps all, stale at once",
-            Self::KeepsThatOne => "keeps that one",
+            Self::KeepsThatRecord => "keeps that record",
             Self::KeepsGeneration => "keeps the old set",
             Self::Unharmed => "unharmed",
         }
@@ -148,7 +148,8 @@ impl Outcome {
                  fault the files come with the next try."
             }
             Self::StartsWithTheRest => {
-                "The app starts at the first failure, with the files that could be had. After the fault the missing one comes with the next try."
+                "The app starts at the first failure, with the files of the records that could be had. After the fault the missing ones come with the \
+                 next try."
             }
             Self::KeepsAll => {
                 "Every file stays as it is. The agent tries again in a random frame among the next 1, 2, 4, then 8. Once the last \
@@ -159,22 +160,26 @@ impl Outcome {
                 "As *keeps all*, but `keeper_sidecar_stale` is 1 from the first failure on, through restarts and outages, until \
                  Keeper grants access again."
             }
-            Self::KeepsThatOne => {
-                "The file of the output that failed stays as it is; all others are refreshed, at the usual interval. Stale after \
-                 `cache`, as above."
+            Self::KeepsThatRecord => {
+                "The files that the directory has of that record stay as they are, also those that nothing is wrong with: a certificate and \
+                 its key never come from two revisions of their record. All others are refreshed, at the usual interval. Stale \
+                 after `cache`, as above."
             }
             Self::KeepsGeneration => {
                 "All files of the directory stay as they are, since they only change together. Tried again at the usual interval. \
                  Stale after `cache`, as above."
             }
             Self::Unharmed => {
-                "Nothing fails. New values arrive within one interval and the frames of one retry."
+                "Nothing fails. New values arrive at the next regular refresh. The node's clock counts for nothing after a pod's first \
+                 call: the slots go by Keeper's clock, and the age of the secrets by the node's uptime, which counts the time that the node was \
+                 suspended and that no process ran. In an outage, too, `keeper_sidecar_stale` is 1 after `cache`, no earlier and no later; only \
+                 `keeper_sidecar_last_success_timestamp_seconds` is what the clock showed."
             }
         }
     }
 }
 
-use Outcome::{Ends, KeepsAll, KeepsAllStale, KeepsGeneration, KeepsThatOne, Unharmed, Waits};
+use Outcome::{Ends, KeepsAll, KeepsAllStale, KeepsGeneration, KeepsThatRecord, Unharmed, Waits};
 
 const fn row(
     fault: Fault,
@@ -312,7 +317,7 @@ pub(crate) const ROWS: [Row; 20] = [
         Some("not_found"),
         &["keeper.security/secrets: no record `Payments`"],
         Ends,
-        KeepsThatOne,
+        KeepsThatRecord,
     ),
     row(
         Fault::MissingField,
@@ -320,7 +325,7 @@ pub(crate) const ROWS: [Row; 20] = [
         Some("render"),
         &["keeper.security/secrets: the field `password` of the record `Payments` has no value"],
         Ends,
-        KeepsThatOne,
+        KeepsThatRecord,
     ),
     row(
         Fault::BadRecord,
@@ -328,7 +333,7 @@ pub(crate) const ROWS: [Row; 20] = [
         Some("unreadable"),
         &["keeper.security/secrets: ", "PPPPPPPPPPPPPPPPPPPPPP"],
         Ends,
-        KeepsThatOne,
+        KeepsThatRecord,
     ),
     row(
         Fault::BadBystander,
@@ -340,7 +345,7 @@ pub(crate) const ROWS: [Row; 20] = [
     ),
     row(
         Fault::ClockForward,
-        "the node's clock jumps forward, or the node slept",
+        "the node's clock is put forward",
         None,
         &[],
         Unharmed,

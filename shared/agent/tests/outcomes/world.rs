@@ -24,8 +24,17 @@ use crate::table::Fault;
 
 /// UID of the record that most faults strike.
 pub(crate) const PAYMENTS: &str = "PPPPPPPPPPPPPPPPPPPPPP";
-pub(crate) const FIRST: [&str; 2] = ["orders-first-value", "payments-first-value"];
-pub(crate) const SECOND: [&str; 2] = ["orders-second-value", "payments-second-value"];
+/// What the three files hold. The last two are of one record.
+pub(crate) const FIRST: [&str; 3] = [
+    "orders-first-value",
+    "payments-first-value",
+    "account-first-value",
+];
+pub(crate) const SECOND: [&str; 3] = [
+    "orders-second-value",
+    "payments-second-value",
+    "account-second-value",
+];
 /// Times are short, so that a test sees many of them pass.
 pub(crate) const CACHE: Duration = Duration::from_secs(1800);
 pub(crate) const INTERVAL: Duration = Duration::from_secs(300);
@@ -50,16 +59,20 @@ pub(crate) struct Process(Pin<Box<dyn Future<Output = Result<(), Exit>>>>);
 impl World {
     pub(crate) async fn new(fault: Fault) -> Self {
         let vault = format!(
-            "records:\n- {{title: Orders, password: {}}}\n- {{title: Payments, uid: {PAYMENTS}, password: {}}}\n\
+            "records:\n- {{title: Orders, password: {}}}\n- {{title: Payments, uid: {PAYMENTS}, password: {}, login: {}}}\n\
              - {{title: Bystander, password: bystander-value}}\n",
-            FIRST[0], FIRST[1]
+            FIRST[0], FIRST[1], FIRST[2]
         );
         let payments = match fault {
             Fault::BadRecord => PAYMENTS,
             _ => "Payments",
         };
-        let payments = format!("{payments}[password] -> payments");
-        let mut bench = Bench::new(&vault, &["Orders[password] -> orders", &payments]).await;
+        let outputs = [
+            "Orders[password] -> orders",
+            &format!("{payments}[password] -> payments"),
+            "Payments[login] -> account",
+        ];
+        let mut bench = Bench::new(&vault, &outputs).await;
         bench.config.refresh_interval_seconds = u32::try_from(INTERVAL.as_secs()).unwrap();
         bench.config.cache_seconds = CACHE.as_secs();
         if fault == Fault::FullVolume {
@@ -169,10 +182,15 @@ impl World {
         }
     }
 
-    /// Both values change.
+    /// All values change.
     pub(crate) fn edit(&self) {
-        for (record, value) in iter::zip(["Orders", "Payments"], SECOND) {
-            self.bench.sim.set(record, "password", value).unwrap();
+        let fields = [
+            ("Orders", "password"),
+            ("Payments", "password"),
+            ("Payments", "login"),
+        ];
+        for ((record, field), value) in iter::zip(fields, SECOND) {
+            self.bench.sim.set(record, field, value).unwrap();
         }
     }
 
@@ -229,7 +247,10 @@ impl World {
             Fault::Revoked => self.revoke(false),
             Fault::MissingRecord => {
                 let (title, kind, uid, folder) = ("Payments".into(), None, None, None);
-                let changes = vec![Change::text("password", SECOND[1])];
+                let changes = vec![
+                    Change::text("password", SECOND[1]),
+                    Change::text("login", SECOND[2]),
+                ];
                 let add = Edit::Add {
                     title,
                     kind,
@@ -271,8 +292,8 @@ impl World {
     }
 
     /// What the application reads.
-    pub(crate) fn files(&self) -> [Option<String>; 2] {
-        ["orders", "payments"].map(|path| self.bench.read(path))
+    pub(crate) fn files(&self) -> [Option<String>; 3] {
+        ["orders", "payments", "account"].map(|path| self.bench.read(path))
     }
 
     /// What the hook says now.

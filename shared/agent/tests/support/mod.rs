@@ -60,6 +60,7 @@ impl Bench {
             outputs: outputs.iter().map(|text| output(text)).collect(),
             refresh_interval_seconds: 1,
             fail_on_error: true,
+            runs_to_completion: false,
             cache_seconds: 24 * 3600,
             on_stale: OnStale::Serve,
             strict_lookup: false,
@@ -101,7 +102,7 @@ impl Bench {
 
     /// What a process of this pod runs, in real time and fast frames.
     pub(crate) fn runner(&self) -> Runner {
-        self.runner_on(Node::new(), FAST)
+        self.runner_on(Node, FAST)
     }
 
     /// What a process of this pod runs on `host`.
@@ -141,7 +142,7 @@ impl Bench {
 /// One refresh of an application that runs.
 pub(crate) async fn refresh(agent: &mut Agent) -> Refresh {
     agent
-        .refresh(&mut KeeperClock::default(), true, &Node::new())
+        .refresh(&mut KeeperClock::default(), true, &Node)
         .await
 }
 

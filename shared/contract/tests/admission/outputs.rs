@@ -174,4 +174,19 @@ fn a_hostile_pod_is_decided_on() {
         (0..5_000).map(|i| json!({"name": "v", "mountPath": format!("/keeper/secrets/{i}/x")}));
     mounts["spec"]["containers"][0]["volumeMounts"] = list.collect();
     drop(decide(&mounts));
+    // As deep as a path can be, many times, and mounts as deep below and above them.
+    let deep = |i: usize, end: &str| format!("/{}{i}{end}", "a/".repeat(2000));
+    let mut paths = pod(&[]);
+    for i in 0..30 {
+        let value = json!(format!("R:{}", deep(i, "/x")));
+        annotate(&mut paths, &format!("secret-{i}"), value);
+    }
+    let list = (0..100).map(|i| json!({"name": "v", "mountPath": deep(i, "")}));
+    paths["spec"]["containers"][0]["volumeMounts"] = list.collect();
+    denied(&paths);
+    let names: Vec<String> = (0..5_000).map(|i| format!("c{i}")).collect();
+    annotate(&mut paths, "containers", json!(names.join(",")));
+    let list = (0..5_000).map(|i| json!({"name": format!("d{i}")}));
+    paths["spec"]["containers"] = list.collect();
+    denied(&paths);
 }
