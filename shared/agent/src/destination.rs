@@ -147,7 +147,8 @@ impl Destination {
 
 /// Directories are as open as the files in them: nobody else learns what there is.
 fn directory_mode(config: &AgentConfig) -> u32 {
-    match config.file_mode & 0o007 {
+    let own = config.outputs.iter().filter_map(|output| output.mode);
+    match own.fold(config.file_mode, |all, mode| all | mode) & 0o007 {
         0 => 0o750,
         _ => 0o755,
     }

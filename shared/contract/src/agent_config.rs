@@ -124,8 +124,18 @@ pub struct Output {
     pub path: String,
     /// What of the vault.
     pub selection: Selection,
+    /// The fields of a record that it holds; empty: all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<String>,
     /// How it becomes bytes.
     pub format: Format,
+    /// Its permission bits, as `"0440"`; none: [`AgentConfig::file_mode`].
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "octal::optional"
+    )]
+    pub mode: Option<u32>,
     /// The annotation that asked for it, for messages.
     pub annotation: String,
 }
@@ -151,8 +161,16 @@ pub enum Selection {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
-    /// A JSON object of the record.
+    /// A JSON object.
     Json,
+    /// Assignments that a POSIX shell reads.
+    Env,
+    /// A YAML mapping.
+    Yaml,
+    /// What Java's `Properties` reads.
+    Properties,
+    /// A section `[secret]` that Python's `configparser` reads.
+    Ini,
     /// One value as it is.
     Raw,
 }
@@ -204,5 +222,25 @@ mod octal {
             .ok()
             .filter(|mode| *mode <= 0o777)
             .ok_or_else(|| D::Error::custom("a file mode is four octal digits"))
+    }
+
+    pub(super) mod optional {
+        use serde::{Deserializer, Serializer};
+
+        pub(crate) fn serialize<S: Serializer>(
+            mode: &Option<u32>,
+            serializer: S,
+        ) -> Result<S::Ok, S::Error> {
+            match mode {
+                Some(mode) => super::serialize(mode, serializer),
+                None => serializer.serialize_none(),
+            }
+        }
+
+        pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+            deserializer: D,
+        ) -> Result<Option<u32>, D::Error> {
+            super::deserialize(deserializer).map(Some)
+        }
     }
 }

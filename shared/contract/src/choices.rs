@@ -1,4 +1,4 @@
-//! The annotations whose value is one of a few words, and the small types of paths and permissions.
+//! The annotations whose value is one of a few words, and the list of containers.
 
 use std::fmt;
 use std::str::FromStr;
@@ -73,54 +73,6 @@ impl Word for SameUser {
         ("false", Self::Never),
     ];
     const WORDS: &'static str = "auto, true, false";
-}
-
-/// Permission bits of files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FileMode(u32);
-
-impl FileMode {
-    /// The bits.
-    #[must_use]
-    pub const fn bits(self) -> u32 {
-        self.0
-    }
-}
-
-/// A text that is no file mode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum FileModeError {
-    /// Not octal, or out of range.
-    #[error("is no file mode: write three octal digits behind a 0, in quotes, such as \"0440\"")]
-    Malformed,
-    /// The agent could not compare the file with what it is to be.
-    #[error("is a mode in which the file's owner can't read it: add 0400, such as \"0440\"")]
-    OwnerCannotRead,
-}
-
-/// Octal digits, as in `chmod`.
-impl FromStr for FileMode {
-    type Err = FileModeError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let digits = text.trim();
-        let octal = digits.bytes().all(|b| matches!(b, b'0'..=b'7'));
-        let of_mode = digits.len() == 3 || digits.len() == 4 && digits.starts_with('0');
-        if !octal || !of_mode {
-            return Err(FileModeError::Malformed);
-        }
-        let bits = u32::from_str_radix(digits, 8).map_err(|_| FileModeError::Malformed)?;
-        if bits & 0o400 == 0 {
-            return Err(FileModeError::OwnerCannotRead);
-        }
-        Ok(Self(bits))
-    }
-}
-
-impl fmt::Display for FileMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:04o}", self.0)
-    }
 }
 
 /// Names of containers, at least one.
@@ -223,18 +175,6 @@ mod tests {
         round_trips::<SameUser>(
             &[("auto", "auto"), ("true", "true"), ("false", "false")],
             &["", "yes"],
-        );
-        round_trips::<FileMode>(
-            &[
-                ("0440", "0440"),
-                ("444", "0444"),
-                (" 0555 ", "0555"),
-                ("0777", "0777"),
-            ],
-            &[
-                "", "0", "44", "0o440", "288", "0480", "1440", "04440", "-440", "+440", "0040",
-                "rw",
-            ],
         );
         round_trips::<ContainerNames>(
             &[("app", "app"), (" b , a,b,", "a,b")],

@@ -6,9 +6,10 @@
 //! in any case, or root that kept the capability KILL.
 
 use crate::annotations::PREFIX;
-use crate::choices::{FileMode, SameUser};
+use crate::choices::SameUser;
 use crate::pod::{CONTAINERS, Container, Pod};
 use crate::problem::{Findings, Reason};
+use crate::scalars::FileMode;
 
 /// Who our containers run as where nothing says otherwise; their group, too.
 const NOBODY: i64 = 65_532;
@@ -36,9 +37,11 @@ pub(crate) struct Wishes {
 }
 
 impl Identity {
-    /// Decides it for a pod whose containers `readers` get the files.
-    pub(crate) fn decide(
+    /// Decides it for a pod whose containers `readers` get the files; `own_modes` are the files' own, with their
+    /// annotations.
+    pub(crate) fn decide<'m>(
         wishes: Wishes,
+        own_modes: impl Iterator<Item = (&'m str, FileMode)>,
         pod: &Pod<'_>,
         readers: &[Container<'_>],
         findings: &mut Findings,
@@ -54,14 +57,15 @@ impl Identity {
             true => PRIVATE,
             false => OPEN,
         };
-        if let Some(mode) = wishes.output_mode {
-            check_mode(mode.bits(), user, fs_group, &readers, findings);
+        let stated = wishes.output_mode.map(|mode| ("output-mode", mode));
+        for (annotation, mode) in stated.into_iter().chain(own_modes) {
+            check_mode(annotation, mode, user, fs_group, &readers, findings);
         }
         Self {
             user,
             group: fs_group.unwrap_or(NOBODY),
             may_kill,
-            file_mode: wishes.output_mode.map_or(default, FileMode::bits),
+            file_mode: wishes.output_mode.map_or(default, |mode| mode.0),
         }
     }
 }
@@ -149,30 +153,30 @@ fn to_signal<'p>(
 
 /// Says who can't read files of a stated mode.
 fn check_mode(
-    mode: u32,
+    annotation: &str,
+    mode: FileMode,
     user: i64,
     fs_group: Option<i64>,
     readers: &[Option<i64>],
     findings: &mut Findings,
 ) {
-    let by_group = fs_group.is_some() && mode & 0o040 != 0;
-    if mode & 0o004 != 0 || by_group {
+    let by_group = fs_group.is_some() && mode.0 & 0o040 != 0;
+    if mode.0 & 0o004 != 0 || by_group {
         return;
     }
-    let shown = format!("{mode:04o}");
     // Root may have the capability to read anything.
     let locked_out = |reader: &&Option<i64>| !matches!(reader, Some(0)) && **reader != Some(user);
     match readers.iter().filter(locked_out).max() {
         None => {}
         Some(None) => findings.warn(
-            "output-mode",
-            format_args!("files of mode {shown} can be read by UID {user} alone, and the pod states no runAsUser and no fsGroup"),
+            annotation,
+            format_args!("files of mode {mode} can be read by UID {user} alone, and the pod states no runAsUser and no fsGroup"),
         ),
         Some(Some(reader)) => findings.problem(
-            "output-mode",
+            annotation,
             Reason::Conflict,
             format_args!(
-                "files of mode {shown} belong to UID {user}, and a container runs as {reader}: give the pod an fsGroup and the mode 0440, or leave the mode out"
+                "files of mode {mode} belong to UID {user}, and a container runs as {reader}: give the pod an fsGroup and the mode 0440, or leave the mode out"
             ),
         ),
     }

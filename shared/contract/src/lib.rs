@@ -10,6 +10,7 @@ pub mod choices;
 mod directories;
 pub mod duration;
 mod files;
+mod format;
 mod identity;
 mod inject;
 pub mod layout;

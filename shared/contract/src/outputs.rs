@@ -40,8 +40,10 @@ pub(crate) fn place(
         placed.outputs.push(Output {
             directory,
             path,
-            format: file.selection.default_format(),
             selection: file.selection,
+            fields: file.fields,
+            format: file.format,
+            mode: file.mode.map(|mode| mode.0),
             annotation: format!("{PREFIX}{}", file.annotation),
         });
     }

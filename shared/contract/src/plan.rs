@@ -107,7 +107,11 @@ pub(crate) fn plan<'p>(
         signals,
         output_mode: request.output_mode,
     };
-    let identity = Identity::decide(wishes, pod, &targets, findings);
+    let own_modes = request
+        .files
+        .iter()
+        .filter_map(|file| Some((file.annotation.as_str(), file.mode?)));
+    let identity = Identity::decide(wishes, own_modes, pod, &targets, findings);
     let Request {
         auth_secret,
         ca,

@@ -9,14 +9,14 @@ use serde_json::Value;
 
 use crate::agent_config::{LogLevel, OnStale};
 use crate::annotations::{self, PREFIX, Scope, Status};
-use crate::choices::{ContainerNames, FileMode, InitPosition, MountMode, SameUser};
+use crate::choices::{ContainerNames, InitPosition, MountMode, SameUser};
 use crate::duration::{GoDuration, RefreshInterval};
 use crate::files::{self, File};
 use crate::problem::{Findings, LISTED, Problem, Reason, quoted};
 use crate::proxy::{ProxyChoice, ProxyUrl};
 use crate::quantity::Quantity;
 use crate::reload::{ProcessName, ReloadUrl, SignalName};
-use crate::scalars::{Boolean, DataKey, ObjectName, Port, SidecarMode};
+use crate::scalars::{Boolean, DataKey, FileMode, ObjectName, Port, SidecarMode};
 
 /// Everything that annotations say. What did not parse is absent, and then a problem was recorded.
 #[derive(Debug)]
@@ -185,7 +185,7 @@ impl<'a> Reader<'a> {
             proxy: self
                 .value::<ProxyChoice>("proxy")
                 .and_then(|choice| choice.0),
-            files: files::read(&self.pod, self.findings),
+            files: self.files(),
             mount_mode: self.value("mount-mode"),
             refresh_interval: self.refresh_interval(),
             init_only: self.flag("init-only"),
@@ -335,6 +335,11 @@ impl<'a> Reader<'a> {
             name: self.parsed(name, text)?,
             key: key?,
         })
+    }
+
+    fn files(&mut self) -> Vec<File> {
+        let format = self.value("format");
+        files::read(&self.pod, format, self.findings)
     }
 
     fn refresh_interval(&mut self) -> Option<RefreshInterval> {

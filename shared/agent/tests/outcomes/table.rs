@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 pub(crate) enum Fault {
     ConnectionRefused,
     DnsFailure,
+    ResolverHang,
     Hang,
     Reset,
     Truncated,
@@ -203,7 +204,7 @@ const UNREACHABLE: Option<&str> = Some("unreachable");
 const THROTTLED: Option<&str> = Some("throttled");
 const CONFIG: Option<&str> = Some("config");
 
-pub(crate) const ROWS: [Row; 20] = [
+pub(crate) const ROWS: [Row; 21] = [
     row(
         Fault::ConnectionRefused,
         "connection refused",
@@ -217,6 +218,14 @@ pub(crate) const ROWS: [Row; 20] = [
         "the host name does not resolve",
         UNREACHABLE,
         &["cannot connect to keeper.invalid"],
+        Waits,
+        KeepsAll,
+    ),
+    row(
+        Fault::ResolverHang,
+        "no answer of the DNS server",
+        UNREACHABLE,
+        &["keeper.invalid"],
         Waits,
         KeepsAll,
     ),

@@ -214,7 +214,7 @@ fn a_stated_mode_is_taken_where_the_app_can_read_it() {
     for (mode, security, containers, want, warned) in [
         ("0400", json!({"runAsUser": 1000}), vec![None], 0o400, false),
         ("0444", json!({"runAsUser": 1000}), vec![None], 0o444, false),
-        ("555", json!({}), vec![None], 0o555, false),
+        ("0555", json!({}), vec![None], 0o555, false),
         (
             "0440",
             json!({"fsGroup": 7}),
@@ -246,8 +246,8 @@ fn a_stated_mode_is_taken_where_the_app_can_read_it() {
     // A number is no text; its decimal form is no mode.
     for (mode, says) in [
         (json!(288), "quote it"),
-        (json!("288"), "octal digits"),
-        (json!("0044"), "add 0400"),
+        (json!("288"), "four octal digits"),
+        (json!("0044"), "let the owner read"),
     ] {
         let mut pod = users(json!({}), &[None]);
         annotate(&mut pod, "output-mode", mode);
