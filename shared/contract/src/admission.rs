@@ -6,7 +6,7 @@ use std::fmt;
 use json_patch::Patch;
 use serde_json::Value;
 
-use crate::inject;
+use crate::inject::{self, Roots};
 use crate::layout;
 use crate::namespace::Namespace;
 use crate::plan;
@@ -15,6 +15,7 @@ use crate::problem::{Denial, Findings, Reason};
 use crate::request;
 use crate::scalars::Boolean;
 use crate::settings::Settings;
+use crate::targets;
 
 /// What the decision needs to know of the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,7 +150,7 @@ fn decide(
         }
     };
     if findings.problems.is_empty()
-        && let Some(decision) = again(&view)
+        && let Some(decision) = again(&view, namespace, settings)
     {
         return decision;
     }
@@ -180,7 +181,7 @@ fn denied(findings: Findings) -> Decision {
 }
 
 /// The decision on a pod that is injected already: told by our containers, never by a marker.
-fn again(pod: &Pod<'_>) -> Option<Decision> {
+fn again(pod: &Pod<'_>, namespace: &Namespace<'_>, settings: &Settings) -> Option<Decision> {
     let ours: Vec<_> = pod
         .containers
         .iter()
@@ -201,14 +202,18 @@ fn again(pod: &Pod<'_>) -> Option<Decision> {
     let config = first
         .env(layout::CONFIG_ENV)
         .and_then(plan::read_config_env);
-    let volume = first
-        .mounts()
-        .find(|(_, at)| at.as_str() == layout::VOLUME_DIR);
-    let (volume, directories) = match (&volume, &config) {
-        (Some((volume, _)), Some(config)) => (*volume, config.directories.as_slice()),
-        _ => ("", &[][..]),
+    // What did not parse then was denied then.
+    let inherited = || namespace.values().get("containers").copied();
+    let default = || settings.defaults.get("containers").map(String::as_str);
+    let named = pod.annotation("containers").or_else(inherited);
+    let named = named.or_else(default).and_then(|text| text.parse().ok());
+    let position = ours.iter().filter(|c| c.list == pod::INIT_CONTAINERS);
+    let position = position.map(|c| c.index).min().unwrap_or_default();
+    let targets = targets::choose_again(named.as_ref(), position, pod);
+    let patch = match &config {
+        Some(config) => inject::repair(pod, &targets, config, &Roots::of(first)),
+        None => inject::repair_markers(pod),
     };
-    let patch = inject::repair(pod, volume, directories);
     if patch.is_empty() {
         return Some(Decision::Skipped(SkipReason::AlreadyInjected));
     }

@@ -42,6 +42,16 @@ fn bare(annotations: &[(&str, &str)]) -> Value {
     pod
 }
 
+/// The pod with what the examples of some annotations speak of.
+fn roomy(mut pod: Value) -> Value {
+    let container = |name: &str| json!({"name": name, "image": "busybox"});
+    pod["spec"] = json!({
+        "containers": [container("app"), container("migrate")],
+        "securityContext": {"runAsUser": 1000},
+    });
+    pod
+}
+
 fn secret(config: &AgentConfig) -> &str {
     let Auth::Secret { secret_name, .. } = &config.auth;
     secret_name
@@ -114,7 +124,7 @@ fn every_default_of_the_table_may_stand_on_a_namespace() {
             "signal-process" => namespace.push(("signal", "SIGHUP")),
             _ => {}
         }
-        let got = decide(&pod(&[]), &namespace, json!({}));
+        let got = decide(&roomy(pod(&[])), &namespace, json!({}));
         let want = match (annotation.scope, annotation.status) {
             (Scope::Defaultable, Status::Working) => {
                 drop(injection(got));
@@ -152,7 +162,7 @@ fn a_bad_default_denies_the_pods_that_would_take_it() {
             reasons(&denial).iter().all(|(found, _)| found == name),
             "{denial}"
         );
-        let own = pod(&[(name, annotation.example)]);
+        let own = roomy(pod(&[(name, annotation.example)]));
         match name {
             "ca-cert-key" | "signal-process" => continue,
             _ => drop(injection(decide(&own, &namespace, json!({})))),
@@ -214,6 +224,20 @@ fn a_signal_of_the_namespace_is_for_pods_that_are_refreshed() {
         |annotations: &[(&str, &str)]| agents(&pod(annotations), &namespace, json!({})).reload;
     assert!(reload(&[]).is_some_and(|r| r.signal.is_some() && r.url.is_some()));
     assert!(reload(&[("init-only", "true")]).is_none());
+}
+
+/// What was decided at first holds when the API server asks again.
+#[test]
+fn containers_of_the_namespace_are_still_those_when_asked_again() {
+    let mut pod = pod(&[("secret", "x")]);
+    pod["spec"]["containers"] =
+        json!([{"name": "app", "image": "x"}, {"name": "proxy", "image": "x"}]);
+    let namespace = [("containers", "app")];
+    let patched = apply(&pod, &injection(decide(&pod, &namespace, json!({}))));
+    let mounts = |index: usize| patched["spec"]["containers"][index]["volumeMounts"].is_array();
+    assert_eq!([mounts(0), mounts(1)], [true, false]);
+    let again = decide(&patched, &namespace, json!({}));
+    assert_eq!(again, Decision::Skipped(SkipReason::AlreadyInjected));
 }
 
 #[test]
