@@ -33,6 +33,7 @@ SHAPES: dict[str, tuple[dict[str, str], list[dict]]] = {
     INIT: ({}, [STEP]),
     USUAL: ({}, [STEP, LASTING]),
     "native": (INJECTED, []),
+    "classic": ({**INJECTED, "keeper.security/sidecar-mode": "classic"}, []),
     "init-only": ({**INJECTED, "keeper.security/init-only": "true"}, []),
 }
 OURS = [name for name, (annotations, _) in SHAPES.items() if annotations]

@@ -112,7 +112,7 @@ class PodStart(unittest.TestCase):
         self.assertTrue(native.is_missed)
 
     def test_only_our_shapes_have_our_annotations(self) -> None:
-        self.assertEqual(pod_start.OURS, ["native", "init-only"])
+        self.assertEqual(pod_start.OURS, ["native", "classic", "init-only"])
         self.assertEqual(pod_start.pod("a", pod_start.BARE)["metadata"]["annotations"], {})
 
 

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use keeper_contract::{AgentConfig, Format, Output, Selection};
-use keeper_ksm::{Client, Folders, Record, Uid, Vault};
+use keeper_contract::AgentConfig;
+use keeper_ksm::{Client, Folders, Uid, Vault};
 use zeroize::Zeroizing;
 
 use crate::dir::Dir;
@@ -13,7 +13,7 @@ use crate::host::Host;
 use crate::memory;
 use crate::metrics::Metrics;
 use crate::publish::{Content, Planned, PublishError, Published, Publisher};
-use crate::render::{RenderError, field_text, notation_text, record_json};
+use crate::render::render;
 use crate::schedule::KeeperClock;
 use crate::select::{Miss, Selector};
 use crate::source::Source;
@@ -283,7 +283,7 @@ impl Agent {
                 .filter(|(output, _)| output.directory == index)
                 .map(|(output, bytes)| Planned {
                     path: &output.path,
-                    mode: self.config.file_mode,
+                    mode: output.mode.unwrap_or(self.config.file_mode),
                     content: bytes
                         .as_ref()
                         .map_or(Content::LastGood, |bytes| Content::New(bytes)),
@@ -318,16 +318,4 @@ async fn get_secret(
         clock.observe(theirs, host.now(), took);
     }
     answer
-}
-
-fn render(record: &Record, output: &Output) -> Result<Zeroizing<Vec<u8>>, RenderError> {
-    match (&output.selection, output.format) {
-        (Selection::Record(_), Format::Json) => Ok(record_json(record)),
-        (Selection::Field { field, .. }, Format::Raw) => field_text(record, field),
-        (Selection::Notation(notation), Format::Raw) => notation_text(record, &notation.selector),
-        (Selection::Record(_), Format::Raw)
-        | (Selection::Field { .. } | Selection::Notation(_), Format::Json) => {
-            Err(RenderError::Format)
-        }
-    }
 }

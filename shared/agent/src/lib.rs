@@ -38,7 +38,7 @@ pub use host::{Host, Node};
 pub use metrics::Metrics;
 pub use process::harden;
 pub use publish::PublishError;
-pub use render::RenderError;
+pub use render::{RenderError, env_name};
 pub use run::{Exit, Runner, Standing};
 pub use source::SourceError;
 pub use state::{Outcome, Pin, Store};

@@ -1,6 +1,8 @@
 //! What admission hands to the agents: titles, paths and intervals as typed JSON in one environment
 //! variable, never a secret value. Annotations are parsed once, at admission; the agents trust this.
 
+use std::fmt;
+
 use keeper_notation::{Notation, RecordRef};
 use serde::{Deserialize, Serialize};
 
@@ -97,8 +99,18 @@ pub struct Output {
     pub path: String,
     /// What of the vault.
     pub selection: Selection,
+    /// The fields of a record that it holds; empty: all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<String>,
     /// How it becomes bytes.
     pub format: Format,
+    /// Its permission bits, as `"0440"`; none: [`AgentConfig::file_mode`].
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "octal::optional"
+    )]
+    pub mode: Option<u32>,
     /// The annotation that asked for it, for messages.
     pub annotation: String,
 }
@@ -124,10 +136,39 @@ pub enum Selection {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
-    /// A JSON object of the record.
+    /// A JSON object.
     Json,
+    /// Assignments that a POSIX shell reads.
+    Env,
+    /// A YAML mapping.
+    Yaml,
+    /// What Java's `Properties` reads.
+    Properties,
+    /// A section `[secret]` that Python's `configparser` reads.
+    Ini,
     /// One value as it is.
     Raw,
+}
+
+impl Format {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Env => "env",
+            Self::Yaml => "yaml",
+            Self::Properties => "properties",
+            Self::Ini => "ini",
+            Self::Raw => "raw",
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// What becomes of a pod whose last-good values are no longer good.
@@ -177,5 +218,25 @@ mod octal {
             .ok()
             .filter(|mode| *mode <= 0o777)
             .ok_or_else(|| D::Error::custom("a file mode is four octal digits"))
+    }
+
+    pub(super) mod optional {
+        use serde::{Deserializer, Serializer};
+
+        pub(crate) fn serialize<S: Serializer>(
+            mode: &Option<u32>,
+            serializer: S,
+        ) -> Result<S::Ok, S::Error> {
+            match mode {
+                Some(mode) => super::serialize(mode, serializer),
+                None => serializer.serialize_none(),
+            }
+        }
+
+        pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+            deserializer: D,
+        ) -> Result<Option<u32>, D::Error> {
+            super::deserialize(deserializer).map(Some)
+        }
     }
 }

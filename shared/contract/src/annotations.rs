@@ -263,7 +263,7 @@ pub const TABLE: &[Annotation] = {
         row(Secrets, "folder-path", Path, "/keeper/secrets/db",
             "The directory for the folder's files.").default("/keeper/secrets").not_yet(),
         row(Secrets, "format", OneOf(&["json", "env", "yaml", "properties", "ini", "raw"]), "env",
-            "Rendering of the outputs of `secret`, `secrets` and `secret-<name>` that don't say themselves.").default("json").defaultable().not_yet(),
+            "How the whole records of `secret`, `secrets` and `secret-<name>` are rendered: [formats](formats.md). One field is published as it is.").default("json").defaultable(),
         row(Secrets, "template", Text, "{{ .login }}",
             "A Go template for those outputs.").not_yet(),
         row(Secrets, "config", Yaml, "secrets: [{record: Orders DB}]",

@@ -5,10 +5,12 @@ use std::fmt;
 
 use keeper_notation::RecordRef;
 
-use crate::agent_config::Selection;
+use crate::agent_config::{Format, Selection};
 use crate::annotations;
+use crate::format::rendering;
 use crate::path::{CleanPath, default_path, slug};
 use crate::problem::{Findings, Reason, quoted};
+use crate::scalars::FileMode;
 use crate::selection::{self, SelectionError, Value};
 
 /// One file that is asked for.
@@ -17,17 +19,27 @@ pub(crate) struct File {
     /// Annotation without prefix.
     pub(crate) annotation: String,
     pub(crate) selection: Selection,
+    /// The fields of a record that it holds; empty: all of them.
+    pub(crate) fields: Vec<String>,
+    pub(crate) format: Format,
+    /// The mode, where it has one of its own.
+    pub(crate) mode: Option<FileMode>,
     pub(crate) path: CleanPath,
 }
 
 /// What is wrong with one value.
 struct Wrong(Reason, String);
 
-/// Reads the files of a pod's annotations, in the order of their names.
-pub(crate) fn read(annotations: &BTreeMap<&str, &str>, findings: &mut Findings) -> Vec<File> {
+/// Reads the files of a pod's annotations, in the order of their names; `format` is the annotation of that
+/// name.
+pub(crate) fn read(
+    annotations: &BTreeMap<&str, &str>,
+    format: Option<Format>,
+    findings: &mut Findings,
+) -> Vec<File> {
     let mut files = Vec::new();
     for (annotation, text) in annotations {
-        let mut take = |name, value| match file(annotation, name, value) {
+        let mut take = |name, value| match file(annotation, name, value, format) {
             Ok(file) => files.push(file),
             Err(Wrong(reason, message)) => findings.problem(annotation, reason, message),
         };
@@ -52,7 +64,12 @@ pub(crate) fn read(annotations: &BTreeMap<&str, &str>, findings: &mut Findings) 
 }
 
 /// One file: `name` is what `secret-<name>` gives it.
-fn file(annotation: &str, name: Option<&str>, text: &str) -> Result<File, Wrong> {
+fn file(
+    annotation: &str,
+    name: Option<&str>,
+    text: &str,
+    format: Option<Format>,
+) -> Result<File, Wrong> {
     let wrong = |reason, why: &dyn fmt::Display| Wrong(reason, format!("{}: {why}", quoted(text)));
     let (selection, path) = match (selection::parse(text), name) {
         (Ok(Value::Selection(selection, path)), _) => (selection, path),
@@ -77,9 +94,15 @@ fn file(annotation: &str, name: Option<&str>, text: &str) -> Result<File, Wrong>
         None => default_path(&default_name(&selection, name))
             .map_err(|error| wrong(Reason::BadPath, &error))?,
     };
+    let fields = Vec::new();
+    let format = rendering(None, &selection, &fields, format)
+        .map_err(|error| wrong(Reason::Conflict, &error))?;
     Ok(File {
         annotation: annotation.to_owned(),
         selection,
+        fields,
+        format,
+        mode: None,
         path,
     })
 }

@@ -14,6 +14,8 @@ pub mod duration;
 #[cfg(feature = "admission")]
 mod files;
 #[cfg(feature = "admission")]
+mod format;
+#[cfg(feature = "admission")]
 mod identity;
 #[cfg(feature = "admission")]
 mod inject;

@@ -48,8 +48,10 @@ pub(crate) fn place(
         outputs.push(Output {
             directory: 0,
             path,
-            format: file.selection.default_format(),
             selection: file.selection,
+            fields: file.fields,
+            format: file.format,
+            mode: file.mode.map(|mode| mode.0),
             annotation: format!("{PREFIX}{}", file.annotation),
         });
     }

@@ -179,7 +179,7 @@ impl<'a> Reader<'a> {
             proxy: self
                 .value::<ProxyChoice>("proxy")
                 .and_then(|choice| choice.0),
-            files: files::read(&self.pod, self.findings),
+            files: self.files(),
             refresh_interval: self.refresh_interval(),
             init_only: self.flag("init-only"),
             fail_on_error: self.flag("fail-on-error"),
@@ -324,6 +324,11 @@ impl<'a> Reader<'a> {
             name: self.parsed(name, text)?,
             key: key?,
         })
+    }
+
+    fn files(&mut self) -> Vec<File> {
+        let format = self.value("format");
+        files::read(&self.pod, format, self.findings)
     }
 
     fn refresh_interval(&mut self) -> Option<RefreshInterval> {

@@ -15,7 +15,7 @@
 use keeper_notation::escape::{BadEscape, split_unescaped, unescape, unescaped};
 use keeper_notation::{Notation, NotationError, RecordRef, RecordRefError, is_selector_word};
 
-use crate::agent_config::{Format, Selection};
+use crate::agent_config::Selection;
 use crate::path::{CleanPath, PathError};
 
 const SCHEME: &str = "keeper://";
@@ -89,15 +89,6 @@ pub fn list(text: &str) -> impl Iterator<Item = &str> {
 }
 
 impl Selection {
-    /// How it is rendered unless told otherwise: a record as JSON, one value as it is.
-    #[must_use]
-    pub fn default_format(&self) -> Format {
-        match self {
-            Self::Record(_) => Format::Json,
-            Self::Field { .. } | Self::Notation(_) => Format::Raw,
-        }
-    }
-
     /// The record that it is about.
     #[must_use]
     pub fn record(&self) -> &RecordRef {
@@ -397,16 +388,11 @@ mod tests {
     }
 
     #[test]
-    fn records_are_json_and_single_values_raw() {
-        for (text, format, record) in [
-            ("F/R", Format::Json, "F/R"),
-            ("R[login]", Format::Raw, "R"),
-            ("R/type", Format::Raw, "R"),
-        ] {
+    fn each_selection_is_about_a_record() {
+        for (text, record) in [("F/R", "F/R"), ("R[login]", "R"), ("R/type", "R")] {
             let Ok(Value::Selection(selection, None)) = parse(text) else {
                 panic!("{text}")
             };
-            assert_eq!(selection.default_format(), format, "{text}");
             assert_eq!(selection.record().title(), record, "{text}");
         }
     }

@@ -12,6 +12,7 @@ mod classic;
 mod examples;
 mod faults;
 mod first_line;
+mod formats;
 mod missing;
 mod nginx;
 mod pods;

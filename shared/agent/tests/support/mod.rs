@@ -183,7 +183,9 @@ fn output(text: &str) -> Output {
         directory: 0,
         path: path.into(),
         selection,
+        fields: Vec::new(),
         format,
+        mode: None,
         annotation: "keeper.security/secrets".into(),
     }
 }
