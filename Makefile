@@ -12,8 +12,8 @@ demo: ## the main job in front of your eyes: no cluster, no root
 
 test: lint ## everything that needs no cluster
 	./e2e/keeper-sim/sdk/run install
-	./shared/ksm/tests/install-squid
 	./shared/agent/tests/readers/run install
+	./e2e/squid/install
 	cargo test --workspace --exclude keeper-e2e --exclude keeper-chart
 	./chart/test
 	python3 -m unittest discover images

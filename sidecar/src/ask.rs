@@ -4,11 +4,11 @@
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use keeper_agent::request::Request;
 use keeper_agent::status::{OutputStatus, Status};
-use keeper_agent::{Standing, environment, text};
+use keeper_agent::{Node, Standing, environment, text};
 
 use crate::Error;
 use crate::cli::Output;
@@ -23,7 +23,7 @@ pub(crate) fn status(
     variable: impl Fn(&'static str) -> Option<String>,
 ) -> Result<bool, Error> {
     let (config, pod) = environment::read(variable)?;
-    let status = Status::read(&config, &pod, volume, SystemTime::now())?;
+    let status = Status::read(&config, &pod, volume, &Node)?;
     let printed = match output {
         Output::Table => table(&status),
         Output::Json => serde_json::to_string_pretty(&status)? + "\n",

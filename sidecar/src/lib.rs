@@ -118,7 +118,7 @@ async fn until_terminated(
     build_info(&registry, "sidecar")?;
     let (port, on_stale) = (config.metrics_port, config.on_stale);
     let (agent, store) = Agent::open(config, &places.volume, metrics.clone())?;
-    let mut runner = Runner::new(Node::new(), agent, store, &pod, Grid::STANDARD, metrics);
+    let mut runner = Runner::new(Node, agent, store, &pod, Grid::STANDARD, metrics);
     let ended = tokio::select! {
         biased;
         _ = terminate.recv() => None,

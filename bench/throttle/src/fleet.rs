@@ -83,6 +83,10 @@ pub struct Steady {
     pub throttled: u64,
     /// The longest time that a pod was without a successful call, or without its first one.
     pub longest_without_ms: i64,
+    /// Pods that were made since and have their secrets.
+    pub served: u64,
+    /// How long they waited for them, in all.
+    pub waited_ms: i64,
     age: i128,
     pod_ms: i128,
 }
@@ -249,9 +253,12 @@ impl Run {
         if allowed {
             self.outcome.steady.add(place.pod.fresh_ms, answered_ms);
             if !place.pod.published {
-                self.outcome
-                    .first_success_ms
-                    .push(answered_ms - place.made_ms);
+                let waited_ms = answered_ms - place.made_ms;
+                self.outcome.first_success_ms.push(waited_ms);
+                if place.made_ms >= BEGIN_MS + STEADY_AFTER_MS {
+                    self.outcome.steady.served += 1;
+                    self.outcome.steady.waited_ms += waited_ms;
+                }
             }
         }
         let date_ms = now_ms - now_ms % 1_000;

@@ -18,21 +18,16 @@ const SDK_FIRST_WAIT_MS: i64 = 11_000;
 const SDK_RETRIES: u32 = 5;
 /// The SDKs vary each wait by up to so many hundredths.
 const SDK_JITTER_PERCENT: i64 = 25;
-/// Length of the agent's frames.
-const FRAME_MS: i64 = 15_000;
-/// With quiet frames, one in so many is.
-const QUIET_EACH: i64 = 4;
 /// What *plain jitter* varies the interval by, in hundredths.
 const INTERVAL_JITTER_PERCENT: i64 = 10;
 
 /// How the pods of a fleet choose the moments of their calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Policy {
-    /// The agent's slots, `keeper_agent::schedule`.
+    /// The agent's slots, `keeper_agent::schedule`, and the first call at once.
     Slots,
-    /// Slots, and a pod's first call, too, waits for the next window in each fourth frame. Not what the agent
-    /// does: what it would cost and bring.
-    QuietFrames,
+    /// The same for pods that run to completion: their first calls leave each fourth frame its silence.
+    SlotsOfJobs,
     /// A loop that sleeps for the interval, give or take 10 %, and calls an official SDK.
     Jitter,
     /// The same without the jitter.
@@ -73,9 +68,7 @@ enum Calling {
 struct Slots {
     schedule: Schedule,
     clock: KeeperClock,
-    /// The node's clock is ahead of Keeper's by this.
-    node_ahead_ms: i64,
-    keeps_quiet: bool,
+    is_job: bool,
     tries: u32,
     life: Option<Life>,
 }
@@ -96,15 +89,19 @@ impl Pod {
         random: &mut Random,
     ) -> Self {
         let calling = match policy {
-            Policy::Slots | Policy::QuietFrames => Calling::Slots(Slots {
+            Policy::Slots | Policy::SlotsOfJobs => Calling::Slots(Slots {
                 schedule: Schedule::new(
                     Grid::STANDARD,
                     INTERVAL,
                     &format!("{:016x}", random.next()),
                 ),
-                clock: KeeperClock::default(),
-                node_ahead_ms: random.around_zero(clocks_off_ms),
-                keeps_quiet: policy == Policy::QuietFrames,
+                clock: {
+                    let mut clock = KeeperClock::default();
+                    let node = now_ms + random.around_zero(clocks_off_ms);
+                    clock.assume(at(node), uptime(now_ms));
+                    clock
+                },
+                is_job: policy == Policy::SlotsOfJobs,
                 tries: 0,
                 life: (shape == Shape::Native).then_some(Life {
                     restarts: 0,
@@ -196,11 +193,8 @@ impl Slots {
             life.ends_ms = again + HOOK_LIMIT_MS;
             return Look::Later((again.max(now_ms), planned));
         }
-        if planned.is_none() && self.keeps_quiet {
-            let now = self.keeper_time(now_ms);
-            if now.0.div_euclid(FRAME_MS) % QUIET_EACH == 0 && !self.schedule.allows(now) {
-                planned = Some(self.schedule.retry(now, 1, None, random.next()));
-            }
+        if planned.is_none() && self.is_job {
+            planned = self.schedule.first(self.keeper_time(now_ms), random.next());
         }
         while let Some(slot) = planned {
             let now = self.keeper_time(now_ms);
@@ -230,8 +224,7 @@ impl Slots {
         random: &mut Random,
     ) -> Next {
         let took = Duration::from_millis(u64::try_from(took_ms).unwrap_or(0));
-        self.clock
-            .observe(at(date_ms), at(now_ms + self.node_ahead_ms), took);
+        self.clock.observe(at(date_ms), uptime(now_ms), took);
         let now = self.keeper_time(now_ms);
         let slot = if allowed {
             self.tries = 0;
@@ -248,12 +241,17 @@ impl Slots {
 
     /// The pod's idea of Keeper's time.
     fn keeper_time(&self, now_ms: i64) -> KeeperTime {
-        self.clock.at(at(now_ms + self.node_ahead_ms))
+        self.clock.at(uptime(now_ms))
     }
 }
 
 fn at(ms: i64) -> SystemTime {
-    UNIX_EPOCH + Duration::from_millis(u64::try_from(ms).unwrap_or(0))
+    UNIX_EPOCH + uptime(ms)
+}
+
+/// Any uptime does that goes as fast as time.
+fn uptime(now_ms: i64) -> Duration {
+    Duration::from_millis(u64::try_from(now_ms).unwrap_or(0))
 }
 
 fn millis(duration: Duration) -> i64 {

@@ -6,6 +6,8 @@ use crate::{Fleet, Policy, Shape, Steady};
 
 /// Sizes of the fleets that are watched for a day.
 const SIZES: [u32; 4] = [30, 100, 300, 1_500];
+/// The same for fleets with new pods all the time.
+const CHURN_SIZES: [u32; 5] = [30, 100, 300, 600, 1_500];
 /// How many different fleets each row of a table is about.
 const SEEDS: std::ops::RangeInclusive<u64> = 1..=3;
 /// The pods of the fleet that starts at once.
@@ -16,9 +18,17 @@ pub struct Report {
     /// A day without changes, by size, then by policy.
     pub(crate) steady: Vec<Row>,
     /// Eight hours with new pods all the time.
-    churn: Vec<(&'static str, Row)>,
+    churn: Vec<Churn>,
     /// A crowd that starts at once.
     pub(crate) starts: Vec<Start>,
+}
+
+/// Fleets in which a new pod takes the place of another all the time.
+struct Churn {
+    each: &'static str,
+    pods: u32,
+    /// One for each of [`CHURN_POLICIES`].
+    rows: Vec<Row>,
 }
 
 /// How long the pods of a crowd that starts at once wait for their first secrets.
@@ -72,7 +82,17 @@ pub(crate) struct Row {
     pub(crate) throttled: u64,
     longest_without_ms: i64,
     mean_age_ms: i64,
+    /// How long a new pod waits for its secrets, if any was served.
+    mean_wait_ms: Option<i64>,
 }
+
+/// The policies that are compared where pods come and go.
+const CHURN_POLICIES: [(Policy, &str); 4] = [
+    (Policy::SlotsOfJobs, "slots of Jobs"),
+    (Policy::Slots, "slots"),
+    (Policy::Jitter, "plain jitter"),
+    (Policy::SdkBackOff, "SDK back-off"),
+];
 
 impl Row {
     /// The mean of a few fleets; of the longest times, the longest.
@@ -81,6 +101,8 @@ impl Row {
         let runs = steady.len().max(1);
         let calls: u64 = steady.iter().map(|s| s.calls).sum();
         let throttled: u64 = steady.iter().map(|s| s.throttled).sum();
+        let served: u64 = steady.iter().map(|s| s.served).sum();
+        let waited: i64 = steady.iter().map(|s| s.waited_ms).sum();
         let ages: i64 = steady.iter().map(Steady::mean_age_ms).sum();
         Self {
             pods: fleet.pods,
@@ -92,14 +114,14 @@ impl Row {
                 .max()
                 .unwrap_or(0),
             mean_age_ms: ages / i64::try_from(runs).unwrap_or(1),
+            mean_wait_ms: waited.checked_div(i64::try_from(served).unwrap_or(0)),
         }
     }
 
     fn cells(&self) -> String {
         format!(
-            "{}.{:02} % | {} | {}",
-            self.throttled / 1_000,
-            self.throttled % 1_000 / 10,
+            "{} | {} | {}",
+            percent(self.throttled),
             time(self.longest_without_ms),
             time(self.mean_age_ms)
         )
@@ -117,17 +139,18 @@ impl Report {
             }
         }
         let mut churn = Vec::new();
-        let quiet = (Policy::QuietFrames, "slots, quiet frames");
-        for (each, churn_ms) in [("5 s", 5_000), ("15 s", 15_000)] {
-            for pods in [30, 300, 1_500] {
-                for (policy, name) in POLICIES.into_iter().chain([quiet]) {
+        for (each, churn_ms) in [("1 s", 1_000), ("5 s", 5_000), ("15 s", 15_000)] {
+            for pods in CHURN_SIZES {
+                let row = |(policy, name)| {
                     let fleet = Fleet {
                         churn_ms: Some(churn_ms),
                         minutes: 8 * 60,
                         ..Fleet::new(pods, policy)
                     };
-                    churn.push((each, Row::of(fleet, name)));
-                }
+                    Row::of(fleet, name)
+                };
+                let rows = CHURN_POLICIES.map(row).into();
+                churn.push(Churn { each, pods, rows });
             }
         }
         let starts = vec![
@@ -151,12 +174,22 @@ impl Report {
         for row in &self.steady {
             let _ = writeln!(text, "| {} | {} | {} |", row.pods, row.policy, row.cells());
         }
-        let _ = writeln!(text, "\n| a new pod each | pods | calls by | {columns} |");
-        text.push_str("|---|--:|---|--:|--:|--:|\n");
-        for (each, row) in &self.churn {
-            let cells = row.cells();
-            let _ = writeln!(text, "| {each} | {} | {} | {cells} |", row.pods, row.policy);
+        text.push_str("\n| a new pod each | pods |");
+        for (_, name) in CHURN_POLICIES {
+            let _ = write!(text, " {name} |");
         }
+        text.push_str("\n|--:|--:|");
+        text.push_str(&"--:|".repeat(CHURN_POLICIES.len()));
+        for Churn { each, pods, rows } in &self.churn {
+            let _ = write!(text, "\n| {each} | {pods} |");
+            for row in rows {
+                let wait = row
+                    .mean_wait_ms
+                    .map_or_else(|| "for ever".to_owned(), tenths);
+                let _ = write!(text, " {}, {wait} |", percent(row.throttled));
+            }
+        }
+        text.push('\n');
         text.push_str(
             "\n| calls by | half have their secrets after | 99 % | all |\n|---|--:|--:|--:|\n",
         );
@@ -168,6 +201,19 @@ impl Report {
             let _ = writeln!(text, "| {} | {half} | {most} | {all} |", start.name);
         }
         text
+    }
+}
+
+/// Hundred-thousandths in words.
+fn percent(of_100_000: u64) -> String {
+    format!("{}.{:02} %", of_100_000 / 1_000, of_100_000 % 1_000 / 10)
+}
+
+/// A time in words, to a tenth of a second where it is short.
+fn tenths(ms: i64) -> String {
+    match ms {
+        0..60_000 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
+        _ => time(ms),
     }
 }
 

@@ -62,12 +62,39 @@ fn clocks_that_are_a_minute_off_are_corrected_by_the_first_answer() {
     }
 }
 
+/// A new pod each 5 s leaves no ten seconds of silence but those that are kept.
+#[test]
+fn a_stream_of_jobs_is_never_throttled_and_waits_little() {
+    let fleet = |pods, policy| Fleet {
+        churn_ms: Some(5_000),
+        minutes: 4 * 60,
+        ..Fleet::new(pods, policy)
+    };
+    assert!(
+        fleet(30, Policy::Slots)
+            .run(1)
+            .steady
+            .throttled_per_100_000()
+            > 99_000
+    );
+    for pods in [30, 300] {
+        for seed in 1..=4 {
+            let steady = fleet(pods, Policy::SlotsOfJobs).run(seed).steady;
+            assert_eq!(steady.throttled, 0, "{pods} pods, seed {seed}");
+            let made = 3 * 3_600 / 5;
+            assert!(steady.served.abs_diff(made) <= made / 20, "{steady:?}");
+            let mean_ms = steady.waited_ms / i64::try_from(steady.served).unwrap();
+            assert!(mean_ms < 2_000, "{mean_ms} ms");
+        }
+    }
+}
+
 #[test]
 fn one_seed_gives_one_outcome() {
     let fleet = Fleet {
         churn_ms: Some(5_000),
         minutes: 70,
-        ..Fleet::new(100, Policy::QuietFrames)
+        ..Fleet::new(100, Policy::SlotsOfJobs)
     };
     assert_eq!(fleet.run(7), fleet.run(7));
     assert_ne!(fleet.run(7), fleet.run(8));

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::vault::{LINES, OUTPUTS, Part, Vault};
+use crate::vault::{LINES, OUTPUTS, Output, Part, Vault};
 
 /// A frame of slotted time, and the pod's refresh interval.
 const FRAME: Duration = Duration::from_secs(15);
@@ -192,23 +192,27 @@ impl Model {
         Ok(())
     }
 
-    /// Whether a line's outputs hold what this record holds now. A field without a value leaves its output as it was.
+    /// Whether a line's outputs hold what this record holds now. A field without a value leaves its output as it was, and
+    /// with it what else the directory has of the record: its files are of one revision.
     fn holds(&self, line: usize, uid: &str, after: &[Option<String>]) -> Result<(), String> {
         for index in outputs_of(line) {
             let Some(output) = OUTPUTS.get(index) else {
                 continue;
             };
             let content = after.get(index).and_then(Option::as_deref);
-            let record = self.vault.get(uid);
-            match record.and_then(|record| record.render(output.part)) {
-                Some(wanted) if content == Some(wanted.as_str()) => {}
-                Some(wanted) => {
-                    return Err(format!(
-                        "{}: {content:?} where the vault has {wanted:?}",
-                        output.path
-                    ));
-                }
-                None => self.unchanged(index, content, "its field has no value, and it changed")?,
+            let render = |output: &Output| self.vault.get(uid)?.render(output.part);
+            let is_torn = outputs_of(line)
+                .filter_map(|index| OUTPUTS.get(index))
+                .any(|of| of.directory == output.directory && render(of).is_none());
+            if is_torn {
+                let why = "a part of its record has no value, and it changed";
+                self.unchanged(index, content, why)?;
+            } else if render(output).as_deref() != content {
+                let wanted = render(output);
+                return Err(format!(
+                    "{}: {content:?} where the vault has {wanted:?}",
+                    output.path
+                ));
             }
         }
         Ok(())

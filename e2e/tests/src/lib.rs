@@ -16,8 +16,11 @@ mod namespace;
 pub mod node;
 pub mod pods;
 mod poll;
+mod proxy;
 
 pub use command::{Output, repository};
 pub use keeper::{CLIENT, Keeper};
+pub use keeper_squid::Manner;
 pub use namespace::{AUTH_SECRET, Namespace, kubectl, try_kubectl};
 pub use poll::until;
+pub use proxy::Proxy;

@@ -63,6 +63,12 @@ impl Namespace {
         &self.keeper
     }
 
+    /// The host that the device config in its Secret names.
+    #[must_use]
+    pub fn keeper_host(&self) -> String {
+        format!("keeper-sim.{}.svc", self.name)
+    }
+
     /// kubectl in this namespace, which must succeed; its standard output.
     ///
     /// # Panics

@@ -1,17 +1,27 @@
 //! Time and chance: what the agent takes from the machine under it. Tests put their own in its place, and live
 //! through a day at once.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::fs;
+use std::time::{Duration, SystemTime};
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// Where the kernel says which boot this is.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// The machine that a pod runs on.
 pub trait Host {
     /// The node's clock, which somebody may put forward or back.
     fn now(&self) -> SystemTime;
 
-    /// Time since some moment in the past. It never goes back.
+    /// Time since the machine was booted, also that in which it was suspended. Nobody puts it forward or back, and it is the
+    /// same for all processes.
     fn uptime(&self) -> Duration;
 
-    /// Returns after `duration` of [`Host::uptime`].
+    /// Name of this boot of the machine: an uptime means nothing in another. Empty if it can't be told.
+    fn boot_id(&self) -> String;
+
+    /// Returns after `duration`; later, if the machine is suspended meanwhile.
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()>;
 
     /// Randomness for spreading calls and naming files. Nothing secret hangs on it.
@@ -19,26 +29,8 @@ pub trait Host {
 }
 
 /// The real one.
-#[derive(Debug, Clone, Copy)]
-pub struct Node {
-    started: Instant,
-}
-
-impl Node {
-    /// The machine that this process runs on.
-    #[must_use]
-    pub fn new() -> Self {
-        Self {
-            started: Instant::now(),
-        }
-    }
-}
-
-impl Default for Node {
-    fn default() -> Self {
-        Self::new()
-    }
-}
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Node;
 
 impl Host for Node {
     fn now(&self) -> SystemTime {
@@ -46,7 +38,13 @@ impl Host for Node {
     }
 
     fn uptime(&self) -> Duration {
-        self.started.elapsed()
+        // The monotonic clock stands still while the machine is suspended.
+        Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap_or_default()
+    }
+
+    fn boot_id(&self) -> String {
+        let id = fs::read_to_string(BOOT_ID).unwrap_or_default();
+        id.trim().to_owned()
     }
 
     async fn sleep(&self, duration: Duration) {

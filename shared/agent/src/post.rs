@@ -1,6 +1,7 @@
 //! One request to an address of the pod itself: no look-up, no proxy, no redirect, and nothing of the answer but
 //! its status.
 
+use std::convert::Infallible;
 use std::future::pending;
 use std::time::Duration;
 
@@ -21,6 +22,14 @@ const MAX_HEAD: usize = 16 * 1024;
 /// Why a request was not heard.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PostError {
+    /// No request can be made of the URL. Admission takes none such.
+    #[error("no request can be made to {address}: {source}")]
+    Request {
+        /// Host and port.
+        address: String,
+        /// What is wrong with it.
+        source: hyper::http::Error,
+    },
     /// Nobody listens.
     #[error("cannot connect to {address}: {source}")]
     Connect {
@@ -58,6 +67,7 @@ pub(crate) async fn post(url: &ReloadUrl) -> Result<(), PostError> {
 }
 
 async fn exchange(url: &ReloadUrl) -> Result<(), PostError> {
+    let request = request(url)?;
     let address = url.authority();
     let http = |source| PostError::Http {
         address: address.clone(),
@@ -75,23 +85,14 @@ async fn exchange(url: &ReloadUrl) -> Result<(), PostError> {
         .handshake(TokioIo::new(stream))
         .await
         .map_err(http)?;
-    // Neither part can be wrong: both are visible ASCII, as they were parsed.
-    let request = Request::post(url.path())
-        .header(HOST, &address)
-        .header(USER_AGENT, "keeper-sidecar")
-        .header(CONTENT_LENGTH, 0)
-        .body(Empty::<Bytes>::new());
-    let Ok(request) = request else {
-        return Err(PostError::Late(address));
-    };
     // A connection that ends has handed on what it read: the sender knows how it ended.
     let driven = async {
         drop(connection.await);
-        pending::<()>().await;
+        pending::<Infallible>().await
     };
     let response = tokio::select! {
         response = sender.send_request(request) => response.map_err(http)?,
-        () = driven => return Err(PostError::Late(address)),
+        never = driven => match never {},
     };
     let status = response.status();
     if status.is_success() {
@@ -101,11 +102,41 @@ async fn exchange(url: &ReloadUrl) -> Result<(), PostError> {
     }
 }
 
+fn request(url: &ReloadUrl) -> Result<Request<Empty<Bytes>>, PostError> {
+    Request::post(url.path())
+        .header(HOST, url.authority())
+        .header(USER_AGENT, "keeper-sidecar")
+        .header(CONTENT_LENGTH, 0)
+        .body(Empty::new())
+        .map_err(|source| PostError::Request {
+            address: url.authority(),
+            source,
+        })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
+
+    proptest! {
+        /// What admission takes can be asked for, as it was written.
+        #[test]
+        fn a_request_can_be_made_of_every_url(
+            host in "localhost|127\\.0\\.0\\.[1-9]|\\[::1\\]",
+            path in "([/?]([!-~]|%[0-9a-f]{2}|ä){0,3})?",
+        ) {
+            let text = format!("http://{host}:8080{path}");
+            if let Ok(url) = text.parse::<ReloadUrl>() {
+                let request = request(&url);
+                prop_assert!(request.is_ok(), "{text}: {request:?}");
+                let uri = request.unwrap().uri().to_string();
+                prop_assert_eq!(uri, url.path());
+            }
+        }
+    }
 
     /// What was asked of a server that answers with these bytes and hangs up, and how that ended.
     async fn asked(answer: &'static [u8]) -> (String, Result<(), String>) {

@@ -259,7 +259,7 @@ mod tests {
                 }
             };
             let published = self.published.subscribe();
-            let node = Node::new();
+            let node = Node;
             let telling = notify(&node, &ways, tell, &self.store, &self.metrics, published);
             let over = tokio::time::sleep(Duration::from_secs(seconds));
             tokio::select! { _ = telling => {}, () = over => {} }

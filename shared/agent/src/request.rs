@@ -4,10 +4,11 @@
 //! the file away: from then on the state says when, and in the end what came of it.
 
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
+use crate::host::{Host as _, Node};
 use crate::state::{Asked, Outcome, Store};
 use crate::text;
 
@@ -60,7 +61,7 @@ impl Request {
             }
         });
         let Asked { planned, .. } = asked.ok_or(RequestError::NotTaken(limit))?;
-        let due_in = planned.since(store.load().clock.at(SystemTime::now()));
+        let due_in = planned.since(store.load().clock.at(Node.uptime()));
         Ok(Self { store, due_in })
     }
 

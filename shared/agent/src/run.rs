@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use notify::{RecursiveMode, Watcher as _};
 use serde::Serialize;
@@ -18,16 +18,14 @@ use crate::host::{Host, Node};
 use crate::metrics::Metrics;
 use crate::reload::{Application, Generations, tell_of_changes};
 use crate::schedule::{Due, Grid, KeeperTime, Schedule};
-use crate::state::{Asked, Fatal, Outcome, REQUEST, State, Store, node_millis};
+use crate::state::{Asked, Fatal, Outcome, REQUEST, State, Store, Success, node_millis};
 use crate::text;
 
 /// When the files that a publication replaced are removed: a reader may be between looking up a path and
 /// opening it.
 const LEFTOVERS_AFTER: Duration = Duration::from_secs(5);
-/// Longest sleep without a look at the clock, which may have been put forward or back.
+/// Longest sleep without a look at the uptime: the machine may be suspended in it.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
-/// A clock that is behind the uptime by more than this was put back. Less than that is a clock being steered.
-const PUT_BACK: Duration = Duration::from_secs(1);
 /// Frames among which a call is made after the mounted config has changed: a fleet sees that together.
 const CONFIG_FRAMES_TRIES: u32 = 2;
 
@@ -72,7 +70,7 @@ pub struct Runner<H = Node> {
     saved: State,
     schedule: Schedule,
     metrics: Metrics,
-    last_success: Option<SystemTime>,
+    last_success: Option<Success>,
     last_failure: String,
     /// Whether the next call was put off for Keeper's sake, and must not be made earlier.
     backing_off: bool,
@@ -98,9 +96,9 @@ impl<H: Host> Runner<H> {
         grid: Grid,
         metrics: Metrics,
     ) -> Self {
-        let state = store.load();
+        let (state, last_success) = store.take_up(&host);
         let interval = Duration::from_secs(agent.config().refresh_interval_seconds.into());
-        let refreshes = !agent.config().outputs.is_empty();
+        let refreshes = agent.config().selects_anything();
         metrics.set_interval(refreshes.then_some(interval));
         let reload = agent.config().reload.clone();
         let mut runner = Self {
@@ -108,7 +106,7 @@ impl<H: Host> Runner<H> {
             published: watch::Sender::default(),
             host: Arc::new(host),
             schedule: Schedule::new(grid, interval, &pod.uid),
-            last_success: store.last_success(),
+            last_success,
             last_failure: "nothing has failed so far".to_owned(),
             // What an earlier process planned, it may have put off.
             backing_off: state.next_call.is_some(),
@@ -121,14 +119,14 @@ impl<H: Host> Runner<H> {
             metrics,
             agent,
         };
-        runner.agent.set_pins(runner.state.pins.clone());
+        runner.agent.recall(&runner.state);
         if runner.state.complete && !runner.agent.is_published() {
             // Somebody emptied the volume. The files come back, but this is no first try.
             runner.state.complete = false;
             runner.state.tries = 1;
         }
-        if let Some(at) = runner.last_success {
-            runner.metrics.succeeded(at);
+        if let Some(success) = runner.last_success {
+            runner.metrics.succeeded(success.at);
         }
         runner
     }
@@ -213,13 +211,17 @@ impl<H: Host> Runner<H> {
 
     /// Time since the last success, if there was one.
     fn age(&self) -> Option<Duration> {
-        self.host.now().duration_since(self.last_success?).ok()
+        self.last_success?.age(&*self.host)
     }
 
     /// The slot of this process's first call; none: at once, or, for a pod that needs nothing any more, never.
     fn first_call(&self) -> Plan {
         if self.state.is_first_try() {
-            return Plan::AtOnce;
+            let may_be_one_of_many = self.agent.config().runs_to_completion;
+            let slot = self.schedule.first(self.now(), self.host.random());
+            return slot
+                .filter(|_| may_be_one_of_many)
+                .map_or(Plan::AtOnce, Plan::At);
         }
         match self.state.next_call {
             Some(planned) => Plan::At(planned),
@@ -231,12 +233,12 @@ impl<H: Host> Runner<H> {
         }
     }
 
-    /// The next regular refresh. A pod without outputs has authenticated, which was all that it wanted.
+    /// The next regular refresh. A pod that selects nothing has authenticated, which was all that it wanted.
     fn regular(&self) -> Plan {
-        if self.agent.config().outputs.is_empty() {
-            Plan::Never
-        } else {
+        if self.agent.config().selects_anything() {
             Plan::At(self.schedule.regular(self.now()))
+        } else {
+            Plan::Never
         }
     }
 
@@ -249,16 +251,7 @@ impl<H: Host> Runner<H> {
         };
         let config_changed = Arc::clone(&self.config_changed);
         let asked = Arc::clone(&self.asked);
-        let (began, began_uptime) = (self.now(), self.host.uptime());
         loop {
-            // Or a clock that is put back by an hour is an hour without a refresh. One that is put forward may be
-            // right: the node may have slept.
-            let elapsed = self.host.uptime().saturating_sub(began_uptime);
-            let step = began.plus(elapsed).since(self.now());
-            if step > PUT_BACK {
-                self.state.clock.put_back(step);
-                self.save();
-            }
             if self.store.is_requested() {
                 planned = Some(self.take_request(planned));
             }
@@ -345,7 +338,7 @@ impl<H: Host> Runner<H> {
             .agent
             .refresh(&mut self.state.clock, may_be_partial, &*self.host)
             .await;
-        self.agent.pins().clone_into(&mut self.state.pins);
+        self.agent.note(&mut self.state);
         let message = failure::message(&refresh.failures);
         if let Some(asked) = &mut self.state.asked
             && asked.outcome.is_none()
@@ -399,7 +392,7 @@ impl<H: Host> Runner<H> {
     }
 
     fn succeeded(&mut self, refresh: &Refresh, took: Duration) {
-        let now = self.host.now();
+        let now = Success::now(&*self.host);
         if refresh.changed > 0 {
             let duration = text::duration(took);
             tracing::info!(count = refresh.changed, duration, "secrets updated");
@@ -407,7 +400,7 @@ impl<H: Host> Runner<H> {
             tracing::debug!("secrets unchanged");
         }
         self.last_success = Some(now);
-        self.metrics.succeeded(now);
+        self.metrics.succeeded(now.at);
         self.backing_off = false;
         self.state.denied = false;
         self.state.tries = 0;
@@ -469,7 +462,7 @@ impl<H: Host> Runner<H> {
     }
 
     fn now(&self) -> KeeperTime {
-        self.state.clock.at(self.host.now())
+        self.state.clock.at(self.host.uptime())
     }
 
     /// Keeps the state if it has changed. That it can't be kept is no reason to stop.

@@ -3,7 +3,8 @@
 //! Keeper counts calls per client id, and the counter clears only after 10 s without a single one: any
 //! steady trickle of calls from many pods bans them all for good. So all pods that share a client id keep
 //! silent together. Time is cut into frames of 15 s on Keeper's own clock, and calls are made only in the
-//! first 2 s of a frame, which leaves over 10 s of silence in each. Only a pod's very first try is not slotted.
+//! first 2 s of a frame, which leaves over 10 s of silence in each. Only a pod's very first try is not slotted; and of pods
+//! that may come in a stream, as those of Jobs do, the first tries leave each fourth frame its silence.
 //!
 //! Pure: time and randomness come in as arguments.
 
@@ -14,6 +15,9 @@ use serde::{Deserialize, Serialize};
 /// Doublings of the range of frames that a retry is drawn from: 1, 2, 4, 8. In each frame the first hundred
 /// calls pass and the others do no harm, so frames that too few retry in are lost to a crowd.
 const MAX_DOUBLINGS: u32 = 3;
+/// One frame in so many is kept quiet by the first calls of pods that may come in a stream: where a new pod comes each few
+/// seconds, no other frame has ten seconds of silence.
+const QUIET_EACH: i64 = 4;
 /// The longest wait that a server may ask for; a longer one is taken as this.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 /// Frames among which a pod that has nothing published yet catches up after it missed its slot: the
@@ -34,6 +38,12 @@ impl KeeperTime {
         Self(self.0.saturating_add(millis(duration)))
     }
 
+    /// This moment but for `duration`.
+    #[must_use]
+    pub fn minus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(millis(duration)))
+    }
+
     /// Time from `earlier` to this moment, zero if that is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
@@ -42,40 +52,46 @@ impl KeeperTime {
     }
 }
 
-/// How far Keeper's clock is ahead of the node's, learnt from the `Date` of its answers. Until the first
-/// answer the node's clock is taken for Keeper's.
+/// Keeper's clock, told by the node's uptime, which nobody puts forward or back as the node's clock may be. It is learnt from
+/// the `Date` of Keeper's answers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct KeeperClock {
+    /// Keeper's time less the node's uptime.
     offset_ms: Option<i64>,
+    /// Whether Keeper has said so. Else the node's clock was taken for Keeper's.
+    learnt: bool,
 }
 
 impl KeeperClock {
-    /// Keeper's time at the node's time `now`.
+    /// Takes the node's clock, which says `node` at `uptime`, for Keeper's until the first answer.
+    pub fn assume(&mut self, node: SystemTime, uptime: Duration) {
+        let ahead_ms = || unix_millis(node).saturating_sub(millis(uptime));
+        self.offset_ms.get_or_insert_with(ahead_ms);
+    }
+
+    /// Keeper's time at `uptime`.
     #[must_use]
-    pub fn at(&self, now: SystemTime) -> KeeperTime {
-        KeeperTime(unix_millis(now).saturating_add(self.offset_ms.unwrap_or(0)))
+    pub fn at(&self, uptime: Duration) -> KeeperTime {
+        KeeperTime(millis(uptime).saturating_add(self.offset_ms.unwrap_or(0)))
     }
 
     /// Learns from an answer that came in by now, to a call that took `took`: its `Date` was `theirs`, and the
-    /// node's clock says `ours`.
+    /// node's uptime is `uptime`.
     ///
     /// A `Date` has whole seconds and the answer was under way, so this gives a range for the offset. An offset
     /// inside the range stays as it is: the schedule doesn't wander with each answer.
-    pub fn observe(&mut self, theirs: SystemTime, ours: SystemTime, took: Duration) {
-        let ahead_ms = unix_millis(theirs).saturating_sub(unix_millis(ours));
+    pub fn observe(&mut self, theirs: SystemTime, uptime: Duration, took: Duration) {
+        let ahead_ms = unix_millis(theirs).saturating_sub(millis(uptime));
         let most = ahead_ms.saturating_add(999).saturating_add(millis(took));
-        let offset = match self.offset_ms {
+        let offset = match self.offset_ms.filter(|_| self.learnt) {
             Some(offset) => offset.clamp(ahead_ms, most),
             None => ahead_ms.midpoint(most),
         };
-        self.offset_ms = Some(offset);
-    }
-
-    /// The node's clock was put back by `step`: Keeper's was not.
-    pub fn put_back(&mut self, step: Duration) {
-        let offset = self.offset_ms.unwrap_or(0);
-        self.offset_ms = Some(offset.saturating_add(millis(step)));
+        *self = Self {
+            offset_ms: Some(offset),
+            learnt: true,
+        };
     }
 }
 
@@ -152,6 +168,14 @@ impl Schedule {
             .saturating_add(interval_ms - 1)
             .div_euclid(interval_ms);
         KeeperTime(rounds.saturating_mul(interval_ms).saturating_add(phase))
+    }
+
+    /// The slot of the first call of a pod that may be one of a stream; none: it may be made at once. In a frame that is kept
+    /// quiet it waits for the next window.
+    #[must_use]
+    pub fn first(&self, now: KeeperTime, random: u64) -> Option<KeeperTime> {
+        let is_quiet = now.0.div_euclid(self.frame_ms).rem_euclid(QUIET_EACH) == 0;
+        (is_quiet && !self.allows(now)).then(|| self.among_next(now, 1, random))
     }
 
     /// Takes another frame of the interval for the regular slots: a refresh was throttled, so too many pods
@@ -273,17 +297,19 @@ mod tests {
     const FRAME: i64 = 15_000;
 
     #[test]
-    fn keepers_time_goes_on_when_the_nodes_clock_is_put_back() {
+    fn the_nodes_clock_counts_once_and_until_keeper_says_more() {
         let node = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
-        for known in [None, Some(node(10_200))] {
-            let mut clock = KeeperClock::default();
-            if let Some(theirs) = known {
-                clock.observe(theirs, node(10_000), Duration::ZERO);
-            }
-            let before = clock.at(node(10_000));
-            clock.put_back(Duration::from_secs(3_600));
-            assert_eq!(clock.at(node(6_400)), before);
-        }
+        let mut clock = KeeperClock::default();
+        clock.assume(node(10_000), Duration::from_secs(500));
+        assert_eq!(clock.at(Duration::from_secs(501)), KeeperTime(10_001_000));
+        // The node's clock was put forward.
+        clock.assume(node(20_000), Duration::from_secs(502));
+        assert_eq!(clock.at(Duration::from_secs(503)), KeeperTime(10_003_000));
+        clock.observe(node(10_200), Duration::from_secs(504), Duration::ZERO);
+        let learnt = clock.at(Duration::from_secs(504));
+        assert_eq!(learnt, KeeperTime(10_200_499), "the middle, as at first");
+        clock.assume(node(30_000), Duration::from_secs(504));
+        assert_eq!(clock.at(Duration::from_secs(504)), learnt);
     }
 
     fn pod(uid: &str, interval_secs: u64) -> Schedule {
@@ -340,6 +366,21 @@ mod tests {
             frames.insert(at.0 / FRAME % 20);
         }
         assert_eq!(frames.len(), 20);
+    }
+
+    #[test]
+    fn the_first_calls_of_a_stream_leave_each_fourth_frame_its_silence() {
+        let schedule = pod("pod", 300);
+        for ms in (0..8 * FRAME).step_by(100) {
+            let now = KeeperTime(FRAME * 1_000_000 + ms);
+            let first = schedule.first(now, hash("x"));
+            let (frame, position) = (ms / FRAME, ms % FRAME);
+            assert_eq!(first.is_some(), frame % 4 == 0 && position >= 2_000, "{ms}");
+            if let Some(slot) = first {
+                assert_eq!(slot.0.div_euclid(FRAME), 1_000_001 + frame);
+                assert!(schedule.allows(slot));
+            }
+        }
     }
 
     #[test]
@@ -410,27 +451,23 @@ mod tests {
     #[test]
     fn the_offset_is_learnt_and_then_moves_only_when_it_must() {
         let mut clock = KeeperClock::default();
-        let offset = |clock: &KeeperClock| clock.at(UNIX_EPOCH).0;
-        assert_eq!(offset(&clock), 0, "the node's clock until the first answer");
+        let offset = |clock: &KeeperClock| clock.at(Duration::ZERO).0;
         for (ahead, took, want, why) in [
             (60_000_i64, 0, 60_499, "the middle of the range"),
             (60_000, 0, 60_499, "inside: kept"),
             (59_000, 600, 60_499, "a slow answer has a wider range"),
             (62_000, 0, 62_000, "moved to the bound"),
-            (-300_000, 10_000, -289_001, "a clock was put back"),
+            (-300_000, 10_000, -289_001, "keeper's clock was put back"),
         ] {
-            let (theirs, ours) = if ahead < 0 {
-                (
-                    UNIX_EPOCH,
-                    UNIX_EPOCH + Duration::from_millis(ahead.unsigned_abs()),
-                )
+            let (theirs, uptime) = if ahead < 0 {
+                (UNIX_EPOCH, Duration::from_millis(ahead.unsigned_abs()))
             } else {
                 (
                     UNIX_EPOCH + Duration::from_millis(ahead.unsigned_abs()),
-                    UNIX_EPOCH,
+                    Duration::ZERO,
                 )
             };
-            clock.observe(theirs, ours, Duration::from_millis(took));
+            clock.observe(theirs, uptime, Duration::from_millis(took));
             assert_eq!(offset(&clock), want, "{why}");
         }
     }
@@ -440,13 +477,14 @@ mod tests {
         let schedule = pod("pod", 300);
         // Fits into a clock of 64-bit seconds, and not into milliseconds.
         let far = Duration::from_secs(1 << 61);
-        for (theirs, ours) in [
-            (UNIX_EPOCH + far, UNIX_EPOCH - far),
-            (UNIX_EPOCH - far, UNIX_EPOCH + far),
+        for (theirs, uptime) in [
+            (UNIX_EPOCH + far, Duration::ZERO),
+            (UNIX_EPOCH - far, Duration::MAX),
         ] {
             let mut clock = KeeperClock::default();
-            clock.observe(theirs, ours, Duration::MAX);
-            let now = clock.at(UNIX_EPOCH + Duration::from_secs(1_763_700_000));
+            clock.assume(theirs, uptime);
+            clock.observe(theirs, uptime, Duration::MAX);
+            let now = clock.at(Duration::from_secs(1_763_700_000));
             let _ = schedule.due(schedule.regular(now), now);
             let _ = schedule.due(schedule.retry(now, 1, None, 5), now);
         }

@@ -4,6 +4,7 @@
 //! A crash or a kubelet's restart must not turn a pod into one that calls Keeper for the first time: tries and
 //! the next allowed call stand here before a call is made. The `postStart` hook reads it too.
 
+use std::fs::FileTimes;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -14,6 +15,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::dir::Dir;
+use crate::host::Host;
 use crate::schedule::{KeeperClock, KeeperTime};
 
 const FILE: &str = "state.json";
@@ -21,12 +23,13 @@ const FILE: &str = "state.json";
 const TOLD: &str = "told";
 const TOLD_SCRATCH: &str = "told.tmp";
 const SCRATCH: &str = "state.json.tmp";
-/// Its modification time is that of the last success: an unchanged refresh writes no byte.
+/// Its modification time is that of the last success on the node's clock, its access time the same by the node's uptime:
+/// an unchanged refresh writes no byte.
 const LAST_SUCCESS: &str = "last-success";
 /// Whoever makes it asks for a refresh; the agent takes it away.
 pub(crate) const REQUEST: &str = "refresh-request";
-/// Far more than the pins of a config that fits into an environment variable.
-const MAX_BYTES: u64 = 4 * 1024 * 1024;
+/// Far more than the pins of a config that fits into an environment variable, and the names of 100,000 records.
+const MAX_BYTES: u64 = 32 * 1024 * 1024;
 const VERSION: u32 = 1;
 
 /// The agent's memory.
@@ -34,6 +37,9 @@ const VERSION: u32 = 1;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct State {
     version: u32,
+    /// The boot of the node in which the uptimes were taken that are told here.
+    #[serde(default)]
+    boot: String,
     /// Keeper's clock, as far as it is known.
     pub clock: KeeperClock,
     /// Failures in a row, one for a call that was begun and of which nothing else is known. After the first
@@ -54,6 +60,12 @@ pub struct State {
     pub asked: Option<Asked>,
     /// Which record each selection means.
     pub pins: Vec<Pin>,
+    /// Which attachments are published.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attachments: Vec<Attachment>,
+    /// What is published of the folders.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub folders: Vec<KnownFolder>,
 }
 
 /// A failure that waiting can't cure.
@@ -103,6 +115,51 @@ pub struct Pin {
     pub revision: u64,
 }
 
+/// What is known of a published attachment: as long as Keeper says the same of it, it need not be downloaded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Attachment {
+    /// Index of its directory in the config.
+    pub directory: usize,
+    /// Path below that.
+    pub path: String,
+    /// The attachment's UID.
+    #[serde(with = "uid")]
+    pub uid: Uid,
+    /// Its size in bytes, as declared.
+    pub size: Option<u64>,
+    /// When it was changed, as Keeper writes it.
+    pub last_modified: Option<String>,
+    /// Its record's revision, where Keeper doesn't say when the attachment was changed.
+    pub revision: Option<u64>,
+}
+
+/// A folder whose records are published. It keeps its UID and its files their names, as long as the pod lives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct KnownFolder {
+    /// Its index in the config.
+    pub index: usize,
+    /// Its UID.
+    #[serde(with = "uid")]
+    pub uid: Uid,
+    /// Its files.
+    pub files: Vec<KnownFile>,
+}
+
+/// The file of one record of a folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct KnownFile {
+    /// The record.
+    #[serde(with = "uid")]
+    pub uid: Uid,
+    /// The file's name.
+    pub name: String,
+    /// The record's revision in Keeper's last answer.
+    pub revision: u64,
+}
+
 impl State {
     /// Whether this pod has never called Keeper: its first call needs no slot.
     #[must_use]
@@ -121,6 +178,32 @@ impl State {
     #[must_use]
     pub fn is_stale(&self, age: Option<Duration>, good_for: Duration) -> bool {
         self.tries > 0 && (self.denied || age.is_some_and(|age| age > good_for))
+    }
+}
+
+/// When everything was last brought up to date.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Success {
+    /// On the node's clock.
+    pub at: SystemTime,
+    /// By the node's uptime, if that is known and of this boot.
+    uptime: Option<Duration>,
+}
+
+impl Success {
+    /// This moment.
+    pub fn now(host: &impl Host) -> Self {
+        Self {
+            at: host.now(),
+            uptime: Some(host.uptime()),
+        }
+    }
+
+    /// How long it is ago, whatever was done to the node's clock since. Where only that clock can tell, none if it is
+    /// behind.
+    pub fn age(&self, host: &impl Host) -> Option<Duration> {
+        let counted = self.uptime.and_then(|then| host.uptime().checked_sub(then));
+        counted.or_else(|| host.now().duration_since(self.at).ok())
     }
 }
 
@@ -177,6 +260,23 @@ impl Store {
     /// The system's.
     pub(crate) fn take_request(&self) -> Result<(), Errno> {
         self.dir.remove(REQUEST.as_ref())
+    }
+
+    /// What is known, for a process on `host`, and when everything was last brought up to date. What was told by the uptime of
+    /// another boot is forgotten.
+    pub fn take_up(&self, host: &impl Host) -> (State, Option<Success>) {
+        let (mut state, mut success) = (self.load(), self.last_success());
+        let boot = host.boot_id();
+        if state.boot != boot {
+            state.boot = boot;
+            state.clock = KeeperClock::default();
+            success = success.map(|success| Success {
+                uptime: None,
+                ..success
+            });
+        }
+        state.clock.assume(host.now(), host.uptime());
+        (state, success)
     }
 
     /// What is known; a pod's beginning if nothing is.
@@ -241,23 +341,28 @@ impl Store {
             })
     }
 
-    /// When every output was last brought up to date, as far as is known.
-    #[must_use]
-    pub fn last_success(&self) -> Option<SystemTime> {
+    fn last_success(&self) -> Option<Success> {
         let file = self.dir.open_file(LAST_SUCCESS).ok()?;
-        file.metadata().ok()?.modified().ok()
+        let times = file.metadata().ok()?;
+        let uptime = times.accessed().ok()?.duration_since(UNIX_EPOCH);
+        Some(Success {
+            at: times.modified().ok()?,
+            uptime: uptime.ok(),
+        })
     }
 
     /// Notes that every output is up to date now.
     ///
     /// # Errors
     /// The system's.
-    pub fn note_success(&self, now: SystemTime) -> Result<(), Errno> {
+    pub fn note_success(&self, now: Success) -> Result<(), Errno> {
         let file = match self.dir.open_file(LAST_SUCCESS) {
             Err(Errno::NOENT) => self.dir.create_file(LAST_SUCCESS),
             found => found,
         }?;
-        file.set_modified(now)
+        let uptime = UNIX_EPOCH + now.uptime.unwrap_or_default();
+        let times = FileTimes::new().set_modified(now.at).set_accessed(uptime);
+        file.set_times(times)
             .map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))
     }
 
@@ -314,11 +419,8 @@ mod tests {
 
     fn failed_twice() -> State {
         let mut clock = KeeperClock::default();
-        clock.observe(
-            UNIX_EPOCH + std::time::Duration::from_millis(250),
-            UNIX_EPOCH,
-            Duration::ZERO,
-        );
+        let theirs = UNIX_EPOCH + Duration::from_millis(250);
+        clock.observe(theirs, Duration::ZERO, Duration::ZERO);
         State {
             version: VERSION,
             clock,
@@ -372,16 +474,72 @@ mod tests {
         assert_eq!(store.load().tries, 1);
     }
 
-    #[test]
-    fn the_time_of_the_last_success_is_kept_without_writing() {
-        let (volume, store) = store();
-        assert_eq!(store.last_success(), None);
-        for seconds in [1_000, 2_000] {
-            let at = UNIX_EPOCH + Duration::from_secs(seconds);
-            store.note_success(at).unwrap();
-            assert_eq!(store.last_success(), Some(at));
+    /// A machine at one moment.
+    struct At {
+        boot: &'static str,
+        clock: u64,
+        uptime: u64,
+    }
+
+    impl Host for At {
+        fn now(&self) -> SystemTime {
+            UNIX_EPOCH + Duration::from_secs(self.clock)
         }
+
+        fn uptime(&self) -> Duration {
+            Duration::from_secs(self.uptime)
+        }
+
+        fn boot_id(&self) -> String {
+            self.boot.to_owned()
+        }
+
+        async fn sleep(&self, _: Duration) {}
+
+        fn random(&self) -> u64 {
+            0
+        }
+    }
+
+    #[test]
+    fn what_an_earlier_process_knew_is_told_by_the_uptime_of_this_boot_or_else_by_the_clock() {
+        let (volume, store) = store();
+        let at = |boot, clock, uptime| At {
+            boot,
+            clock,
+            uptime,
+        };
+        let began = at("a", 10_000, 1_000);
+        let (mut state, success) = store.take_up(&began);
+        assert_eq!(success, None);
+        for _ in 0..2 {
+            store.note_success(Success::now(&began)).unwrap();
+        }
+        state.clock.observe(
+            UNIX_EPOCH + Duration::from_secs(20_000),
+            began.uptime(),
+            Duration::ZERO,
+        );
+        store.save(&state).unwrap();
         let file = volume.path().join("state/last-success");
-        assert_eq!(std::fs::metadata(file).unwrap().len(), 0);
+        assert_eq!(std::fs::metadata(file).unwrap().len(), 0, "nothing written");
+
+        // Age in seconds, and Keeper's time.
+        for (host, age, keepers) in [
+            (at("a", 10_060, 1_060), Some(60), 20_060),
+            (at("a", 99_999, 1_060), Some(60), 20_060),
+            (at("a", 1, 1_060), Some(60), 20_060),
+            // Of this boot it is not, whatever the name says.
+            (at("a", 10_060, 20), Some(60), 19_020),
+            (at("b", 10_060, 1_500), Some(60), 10_060),
+            (at("b", 9_000, 1_500), None, 9_000),
+            (at("", 10_060, 1_060), Some(60), 10_060),
+        ] {
+            let (state, success) = store.take_up(&host);
+            let seconds = success.unwrap().age(&host).map(|age| age.as_secs());
+            assert_eq!(seconds, age, "{} {}", host.boot, host.uptime);
+            assert_eq!(state.clock.at(host.uptime()).0 / 1_000, keepers);
+            assert_eq!(success.unwrap().at, began.now());
+        }
     }
 }

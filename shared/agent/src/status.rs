@@ -10,6 +10,8 @@ use serde::Serialize;
 
 use crate::dir::Dir;
 use crate::environment::Pod;
+use crate::folders::Selected;
+use crate::host::Host;
 use crate::publish::Publisher;
 use crate::run::Standing;
 use crate::schedule::{Grid, KeeperTime, Schedule};
@@ -47,7 +49,7 @@ pub struct OutputStatus {
 }
 
 impl Status {
-    /// Looks at the volume at `volume`. `now` is the node's time.
+    /// Looks at the volume at `volume`, on `host`.
     ///
     /// # Errors
     /// The system's, if the volume isn't there.
@@ -55,13 +57,13 @@ impl Status {
         config: &AgentConfig,
         pod: &Pod,
         volume: &Path,
-        now: SystemTime,
+        host: &impl Host,
     ) -> Result<Self, Errno> {
         let root = Dir::open_root(volume)?;
         let store = Store::existing(volume)?;
-        let state = store.as_ref().map_or_else(State::default, Store::load);
-        let last_success = store.and_then(|store| store.last_success());
-        let since = |at: SystemTime| now.duration_since(at).unwrap_or_default();
+        let (state, last_success) =
+            store.map_or_else(Default::default, |store| store.take_up(host));
+        let since = |at: SystemTime| host.now().duration_since(at).unwrap_or_default();
         let mut selector = Selector::new(config.strict_lookup);
         selector.set_pins(state.pins.clone());
         let publishers: Vec<_> = config
@@ -69,16 +71,14 @@ impl Status {
             .iter()
             .map(|directory| Publisher::existing(&root, directory))
             .collect();
-        let outputs: Vec<_> = config
+        let mut outputs: Vec<_> = config
             .outputs
             .iter()
             .map(|output| {
-                let directory = config.directories.get(output.directory);
                 let publisher = publishers.get(output.directory).and_then(Option::as_ref);
-                let mount_path = directory.map_or("", |d| d.mount_path.trim_end_matches('/'));
                 let pin = selector.pin(output);
                 OutputStatus {
-                    path: format!("{mount_path}/{}", output.path),
+                    path: visible(config, output.directory, &output.path),
                     record_uid: pin.map(|pin| pin.uid.to_string()),
                     revision: pin.map(|pin| pin.revision),
                     published_age_seconds: publisher
@@ -87,7 +87,20 @@ impl Status {
                 }
             })
             .collect();
-        let age = last_success.map(since);
+        let mut folders = Selected::default();
+        folders.set_known(state.folders.clone());
+        outputs.extend(folders.published(config).map(|(directory, path, file)| {
+            let publisher = publishers.get(directory).and_then(Option::as_ref);
+            OutputStatus {
+                path: visible(config, directory, &path),
+                record_uid: Some(file.uid.to_string()),
+                revision: Some(file.revision),
+                published_age_seconds: publisher
+                    .and_then(|publisher| publisher.published_at(&path))
+                    .map(|at| since(at).as_secs()),
+            }
+        }));
+        let age = last_success.and_then(|success| success.age(host));
         let all_there = outputs.iter().all(|o| o.published_age_seconds.is_some());
         let good_for = Duration::from_secs(config.cache_seconds);
         Ok(Self {
@@ -98,10 +111,17 @@ impl Status {
             },
             tries: state.tries,
             last_success_age_seconds: age.map(|age| age.as_secs()),
-            next_call_in_seconds: next_call(config, pod, &state, last_success, now),
+            next_call_in_seconds: next_call(config, pod, &state, age, host),
             outputs,
         })
     }
+}
+
+/// The application's path of a file.
+fn visible(config: &AgentConfig, directory: usize, path: &str) -> String {
+    let directory = config.directories.get(directory);
+    let mount_path = directory.map_or("", |d| d.mount_path.trim_end_matches('/'));
+    format!("{mount_path}/{path}")
 }
 
 /// What stands in the state, or the regular slot that follows from pod and clock.
@@ -109,16 +129,16 @@ fn next_call(
     config: &AgentConfig,
     pod: &Pod,
     state: &State,
-    last_success: Option<SystemTime>,
-    now: SystemTime,
+    age: Option<Duration>,
+    host: &impl Host,
 ) -> Option<u64> {
-    let now = state.clock.at(now);
-    let planned = match (state.next_call, last_success) {
+    let now = state.clock.at(host.uptime());
+    let planned = match (state.next_call, age) {
         (Some(planned), _) => planned,
-        (None, Some(last)) if state.complete && !config.outputs.is_empty() => {
+        (None, Some(age)) if state.complete && config.selects_anything() => {
             let interval = Duration::from_secs(config.refresh_interval_seconds.into());
             let schedule = Schedule::new(Grid::STANDARD, interval, &pod.uid);
-            let after_last: KeeperTime = schedule.regular(state.clock.at(last));
+            let after_last: KeeperTime = schedule.regular(now.minus(age));
             if after_last < now {
                 schedule.regular(now)
             } else {

@@ -7,11 +7,11 @@ mod support;
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use keeper_agent::request::{Request, RequestError};
 use keeper_agent::status::Status;
-use keeper_agent::{Outcome, Pod, Standing};
+use keeper_agent::{Node, Outcome, Pod, Standing};
 use keeper_sim::{Fault, FaultKind};
 use support::{Bench, FAST, until};
 
@@ -50,7 +50,7 @@ fn status(bench: &Bench) -> Status {
         namespace: "default".into(),
         uid: "0b5a3c4e-7a31-4a1c-9d52-0a4d1f4f3b11".into(),
     };
-    Status::read(&bench.config, &pod, &bench.volume(), SystemTime::now()).unwrap()
+    Status::read(&bench.config, &pod, &bench.volume(), &Node).unwrap()
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 
 use keeper_agent::{Node, Reason};
-use keeper_sim::{Edit, Fault, FaultKind};
+use keeper_sim::{Change, Edit, Fault, FaultKind};
 use support::{Bench, failures, names, refresh};
 
 const VAULT: &str = "
@@ -218,11 +218,51 @@ async fn one_that_fails_does_not_hold_back_the_others() {
 }
 
 #[tokio::test]
+async fn what_a_directory_has_of_a_record_is_of_one_revision() {
+    let outputs = [
+        "Orders DB[login] -> login",
+        "Orders DB[password] -> password",
+        "Payments[password] -> pay",
+        "Orders DB[login] -> elsewhere",
+    ];
+    let mut bench = Bench::new(VAULT, &outputs).await;
+    let mut other = bench.config.directories[0].clone();
+    other.sub_path = "dirs/1".into();
+    bench.config.directories.push(other);
+    bench.config.outputs[3].directory = 1;
+    let elsewhere = || fs::read_to_string(bench.volume().join("dirs/1/elsewhere")).unwrap();
+    let mut agent = bench.agent();
+    assert!(refresh(&mut agent).await.is_complete());
+
+    let changes = vec![
+        Change::text("login", "svc2"),
+        Change {
+            name: "password".into(),
+            value: serde_json::from_str("[]").unwrap(),
+        },
+    ];
+    let record = "Orders DB".into();
+    bench.sim.edit(&Edit::Set { record, changes }).unwrap();
+    bench.sim.set("Payments", "password", "pay2").unwrap();
+    let torn = refresh(&mut agent).await;
+    assert_eq!((torn.failures.len(), torn.changed), (1, 2), "{torn:?}");
+    assert_eq!(bench.read("login").unwrap(), "svc");
+    assert_eq!(bench.read("password").unwrap(), "first");
+    assert_eq!(bench.read("pay").unwrap(), "pay2");
+    assert_eq!(elsewhere(), "svc2", "each directory is on its own");
+
+    bench.sim.set("Orders DB", "password", "second").unwrap();
+    assert_eq!(refresh(&mut agent).await.changed, 2);
+    assert_eq!(bench.read("login").unwrap(), "svc2");
+    assert_eq!(bench.read("password").unwrap(), "second");
+}
+
+#[tokio::test]
 async fn before_the_first_publication_it_is_all_or_nothing() {
     let bench = Bench::new(VAULT, &["Orders DB -> o.json", "None -> n.json"]).await;
     let mut agent = bench.agent();
     let mut clock = keeper_agent::schedule::KeeperClock::default();
-    let failed = agent.refresh(&mut clock, false, &Node::new()).await;
+    let failed = agent.refresh(&mut clock, false, &Node).await;
     assert_eq!(failed.failures.len(), 1);
     assert_eq!(names(&bench.dir()), [""; 0]);
 }

@@ -29,8 +29,7 @@ use tokio::sync::Notify;
 
 /// Keeper's time when a run begins.
 const EPOCH: Duration = Duration::from_secs(1_800_000_000);
-/// The agent looks at the clock at least as often as this. A process that is killed before it has seen that the
-/// clock was put back leaves a plan on a clock that is gone.
+/// The agent looks at the uptime at least as often as this.
 const SEEN_AFTER: Duration = Duration::from_secs(61);
 /// How long a run goes on after the last trouble: longer than the longest back-off.
 const QUIET: Duration = Duration::from_secs(20 * 60);
@@ -74,9 +73,7 @@ async fn soak(seed: u64, hours: u64) {
         world: Mutex::new(World {
             seed,
             now: Duration::ZERO,
-            asleep: Duration::ZERO,
             node_ahead_ms: 0,
-            stepped_at: Duration::ZERO,
             random: fastrand::Rng::with_seed(seed),
             model: Model::new(vault),
             script: Script::new(seed, end),
@@ -87,7 +84,6 @@ async fn soak(seed: u64, hours: u64) {
             retry_after: None,
             volume: bench.volume(),
             stop: None,
-            down: false,
             log: Vec::new(),
             calls: 0,
             answers: 0,
@@ -165,11 +161,7 @@ struct World {
     seed: u64,
     /// True time since the beginning, which is Keeper's.
     now: Duration,
-    /// The part of it that the node slept.
-    asleep: Duration,
     node_ahead_ms: i64,
-    /// When the clock was put forward or back, by the uptime.
-    stepped_at: Duration,
     random: fastrand::Rng,
     model: Model,
     script: Script,
@@ -183,8 +175,6 @@ struct World {
     volume: PathBuf,
     /// Why the process is to be dropped.
     stop: Option<Stop>,
-    /// Between two processes.
-    down: bool,
     log: Vec<String>,
     calls: u32,
     answers: u32,
@@ -214,8 +204,11 @@ impl Host for Virtual {
     }
 
     fn uptime(&self) -> Duration {
-        let world = self.world();
-        world.now - world.asleep
+        self.world().now
+    }
+
+    fn boot_id(&self) -> String {
+        "virtual".to_owned()
     }
 
     async fn sleep(&self, duration: Duration) {
@@ -307,26 +300,19 @@ impl World {
                 fs::write(self.auth.join("new"), config.unwrap()).unwrap();
                 fs::rename(self.auth.join("new"), self.auth.join("config")).unwrap();
             }
-            Action::Kill(_) if self.now - self.asleep < self.stepped_at + SEEN_AFTER => {}
             Action::Kill(down) => self.stop = Some(Stop::Killed(down)),
             Action::Suspend(asleep) => {
                 self.now += asleep;
-                self.asleep += asleep;
                 self.model.disturbed(self.now + SEEN_AFTER);
             }
-            Action::StepClock(_) if self.down => {}
-            Action::StepClock(ahead) => {
-                self.stepped_at = self.now - self.asleep;
-                self.node_ahead_ms = ahead;
-                self.model.disturbed(self.now + SEEN_AFTER);
-            }
+            // Neither a process nor the next one is to mind.
+            Action::StepClock(ahead) => self.node_ahead_ms = ahead,
         }
     }
 
     /// The next process begins after `down`.
     fn restarted(&mut self, down: Duration) {
         let until = self.now + down;
-        self.down = true;
         self.model.disturbed(until);
         // Whatever else would end the process has no process to end.
         while self.pass(until.saturating_sub(self.now)) {
@@ -336,7 +322,6 @@ impl World {
             self.stop = None;
         }
         self.stop = None;
-        self.down = false;
         self.model.disturbed(self.now);
         self.note("started again");
     }

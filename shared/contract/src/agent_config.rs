@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use keeper_notation::{Notation, RecordRef};
+use keeper_notation::{FolderPath, Notation, RecordRef, Selector};
 use serde::{Deserialize, Serialize};
 
 use crate::proxy::{NoProxy, ProxyUrl};
@@ -23,12 +23,19 @@ pub struct AgentConfig {
     pub proxy: Option<Proxy>,
     /// The directories of the volume that the application mounts.
     pub directories: Vec<Directory>,
-    /// The files to publish. Empty: authenticate once, publish nothing.
+    /// The files to publish. No file and no folder: authenticate once, publish nothing.
     pub outputs: Vec<Output>,
+    /// The folders whose records are published, a file each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub folders: Vec<FolderOutput>,
     /// Seconds between two refreshes, a multiple of 15.
     pub refresh_interval_seconds: u32,
     /// Whether the application may not start without its secrets.
     pub fail_on_error: bool,
+    /// Whether the pod runs to completion, as those of Jobs do: such pods may come in a stream, and keep a silence together
+    /// that the first calls of others needn't.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub runs_to_completion: bool,
     /// Seconds that last-good values count as good when Keeper can't be reached.
     pub cache_seconds: u64,
     /// What becomes of a pod whose values are no longer good.
@@ -115,6 +122,47 @@ pub struct Output {
     pub annotation: String,
 }
 
+/// A folder of the vault whose records are published, a JSON file each.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FolderOutput {
+    /// Index into [`AgentConfig::directories`].
+    pub directory: usize,
+    /// Path of the files' directory below that one; clean and relative, empty: that directory itself.
+    pub path: String,
+    /// The folder.
+    pub folder: FolderRef,
+    /// The annotation that asked for it, for messages.
+    pub annotation: String,
+}
+
+/// How a folder is named.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum FolderRef {
+    /// By its UID.
+    Uid(String),
+    /// By its path; one that looks like a UID is that, if there is such a folder.
+    Path(FolderPath),
+}
+
+impl fmt::Display for FolderRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Uid(uid) => f.write_str(uid),
+            Self::Path(path) => path.fmt(f),
+        }
+    }
+}
+
+impl AgentConfig {
+    /// Whether there is anything to publish, and so to refresh.
+    #[must_use]
+    pub fn selects_anything(&self) -> bool {
+        !self.outputs.is_empty() || !self.folders.is_empty()
+    }
+}
+
 /// What an output selects from the vault.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -130,6 +178,37 @@ pub enum Selection {
     },
     /// A Keeper Notation.
     Notation(Notation),
+    /// An attachment.
+    File {
+        /// The record.
+        record: RecordRef,
+        /// Its name, title or UID.
+        file: String,
+    },
+}
+
+impl Selection {
+    /// The record that it is about.
+    #[must_use]
+    pub fn record(&self) -> &RecordRef {
+        match self {
+            Self::Record(record) | Self::Field { record, .. } | Self::File { record, .. } => record,
+            Self::Notation(notation) => &notation.record,
+        }
+    }
+
+    /// The name, title or UID of the attachment that it asks for, if it asks for one.
+    #[must_use]
+    pub fn attachment(&self) -> Option<&str> {
+        match self {
+            Self::File { file, .. }
+            | Self::Notation(Notation {
+                selector: Selector::File(file),
+                ..
+            }) => Some(file),
+            Self::Record(_) | Self::Field { .. } | Self::Notation(_) => None,
+        }
+    }
 }
 
 /// How a selection is rendered.

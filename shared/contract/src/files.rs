@@ -1,4 +1,5 @@
-//! The files that a pod asks for: what `secret`, `secrets` and `secret-<name>` select, and where each goes.
+//! The files that a pod asks for: what `secret`, `secrets`, `secret-<name>` and `file-<name>` select, and where each
+//! goes.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -56,6 +57,14 @@ pub(crate) fn read(
                 Some((family, Some(name))) if family.name == "secret-<name>" => {
                     take(Some(name), text);
                 }
+                Some((family, Some(_))) if family.name == "file-<name>" => {
+                    match attachment(annotation, text) {
+                        Ok(file) => files.push(file),
+                        Err(Wrong(reason, message)) => {
+                            findings.problem(annotation, reason, message)
+                        }
+                    }
+                }
                 _ => {}
             },
         }
@@ -85,10 +94,6 @@ fn file(
         }
         (Err(error), _) => return Err(wrong(Reason::BadSelection, &error)),
     };
-    if selection::is_attachment(&selection) {
-        let why = "this version does not do attachments yet: remove it";
-        return Err(wrong(Reason::NotYet, &why));
-    }
     let path = match path {
         Some(path) => path,
         None => default_path(&default_name(&selection, name))
@@ -102,6 +107,29 @@ fn file(
         selection,
         fields,
         format,
+        mode: None,
+        path,
+    })
+}
+
+/// One attachment.
+fn attachment(annotation: &str, text: &str) -> Result<File, Wrong> {
+    let wrong = |reason, why: &dyn fmt::Display| Wrong(reason, format!("{}: {why}", quoted(text)));
+    let (selection, path) = match selection::parse_attachment(text) {
+        Ok(parsed) => parsed,
+        Err(SelectionError::Path(error)) => return Err(Wrong(Reason::BadPath, error.to_string())),
+        Err(error) => return Err(wrong(Reason::BadSelection, &error)),
+    };
+    let path = match path {
+        Some(path) => path,
+        None => default_path(selection.attachment().unwrap_or_default())
+            .map_err(|error| wrong(Reason::BadPath, &error))?,
+    };
+    Ok(File {
+        annotation: annotation.to_owned(),
+        selection,
+        fields: Vec::new(),
+        format: Format::Raw,
         mode: None,
         path,
     })

@@ -14,6 +14,8 @@ pub mod duration;
 #[cfg(feature = "admission")]
 mod files;
 #[cfg(feature = "admission")]
+mod folders;
+#[cfg(feature = "admission")]
 mod format;
 #[cfg(feature = "admission")]
 mod identity;
@@ -51,7 +53,8 @@ mod settings;
 #[cfg(feature = "admission")]
 pub use admission::{Cluster, Decision, Injection, Shape, SkipReason, admit};
 pub use agent_config::{
-    AgentConfig, Auth, Directory, Format, LogFormat, LogLevel, OnStale, Output, Proxy, Selection,
+    AgentConfig, Auth, Directory, FolderOutput, FolderRef, Format, LogFormat, LogLevel, OnStale,
+    Output, Proxy, Selection,
 };
 #[cfg(feature = "admission")]
 pub use problem::{Denial, Problem, Reason};

@@ -11,6 +11,7 @@ use crate::agent_config::{LogLevel, OnStale};
 use crate::annotations::{self, PREFIX, Scope, Status};
 use crate::duration::{GoDuration, RefreshInterval};
 use crate::files::{self, File};
+use crate::folders::{self, FolderRequest};
 use crate::problem::{Findings, LISTED, Problem, Reason, quoted};
 use crate::proxy::{ProxyChoice, ProxyUrl};
 use crate::quantity::Quantity;
@@ -24,6 +25,7 @@ pub(crate) struct Request {
     pub(crate) ca: Option<CaSource>,
     pub(crate) proxy: Option<ProxyUrl>,
     pub(crate) files: Vec<File>,
+    pub(crate) folders: Vec<FolderRequest>,
     pub(crate) refresh_interval: Option<RefreshInterval>,
     pub(crate) init_only: bool,
     pub(crate) fail_on_error: bool,
@@ -180,6 +182,7 @@ impl<'a> Reader<'a> {
                 .value::<ProxyChoice>("proxy")
                 .and_then(|choice| choice.0),
             files: self.files(),
+            folders: folders::read(&self.pod, self.findings),
             refresh_interval: self.refresh_interval(),
             init_only: self.flag("init-only"),
             fail_on_error: self.flag("fail-on-error"),

@@ -1,7 +1,7 @@
 //! The manifests in `examples/`, applied as they are, where the strictest Pod Security level is enforced.
 
-use keeper_e2e::{Namespace, pods, repository, until};
-use serde_json::Value;
+use keeper_e2e::{Manner, Namespace, Proxy, pods, repository, until};
+use serde_json::{Value, json};
 
 use crate::nginx::Pair;
 
@@ -11,6 +11,7 @@ fn every_example_works_as_it_is_in_a_restricted_namespace() {
         "examples",
         &[("pod-security.kubernetes.io/enforce", "restricted")],
     );
+    let proxy = egress_proxy(&namespace);
     Pair::new(1).add_to(namespace.keeper());
     let manifests: Vec<_> = std::fs::read_dir(repository().join("examples"))
         .unwrap()
@@ -57,6 +58,30 @@ fn every_example_works_as_it_is_in_a_restricted_namespace() {
             );
         }
     }
+    // Squid has seen the example's call, inside of TLS.
+    until("the call in squid's log", 30, || {
+        let log = proxy.squid().access_log();
+        log.contains("/api/rest/sm/v1/get_secret").then_some(())
+    });
+}
+
+/// What the example of a proxy needs: a Service in front of one that inspects TLS, and its CA.
+fn egress_proxy(namespace: &Namespace) -> Proxy {
+    const PORT: u16 = 3128;
+    let map = namespace.get("configmap", "keeper-ca");
+    let servers_ca = map["data"]["ca.crt"].as_str().unwrap();
+    let proxy = Proxy::start(namespace, PORT, Manner::Inspecting { servers_ca });
+    let name = "egress-proxy";
+    let slice = json!({"kubernetes.io/service-name": name});
+    namespace.apply(&json!({"apiVersion": "v1", "kind": "List", "items": [
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "egress-proxy-ca"},
+         "data": {"ca.crt": proxy.squid().ca()}},
+        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": {"ports": [{"port": PORT}]}},
+        {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": {"name": name, "labels": slice},
+         "addressType": "IPv4", "ports": [{"name": "", "port": PORT}],
+         "endpoints": [{"addresses": [proxy.address().ip()]}]},
+    ]}));
+    proxy
 }
 
 /// Each kind of object has its own word for it.

@@ -23,6 +23,8 @@ pub(crate) enum Fault {
     MissingField,
     BadRecord,
     BadBystander,
+    BadDownload,
+    MissingFolder,
     FullVolume,
     ClockForward,
     ClockBack,
@@ -48,7 +50,7 @@ pub(crate) enum Outcome {
     StartsWithTheRest,
     KeepsAll,
     KeepsAllStale,
-    KeepsThatOne,
+    KeepsThatRecord,
     KeepsGeneration,
     Unharmed,
 }
@@ -74,7 +76,7 @@ impl Row {
             Phase::FirstStart | Phase::SandboxEmpty => self.start,
             Phase::OpenStart => match self.later {
                 Outcome::Unharmed => Outcome::Unharmed,
-                Outcome::KeepsThatOne => Outcome::StartsWithTheRest,
+                Outcome::KeepsThatRecord => Outcome::StartsWithTheRest,
                 _ => Outcome::StartsWithout,
             },
             Phase::Refresh | Phase::Restart | Phase::SandboxKept => self.later,
@@ -112,7 +114,7 @@ impl Outcome {
         Self::StartsWithTheRest,
         Self::KeepsAll,
         Self::KeepsAllStale,
-        Self::KeepsThatOne,
+        Self::KeepsThatRecord,
         Self::KeepsGeneration,
         Self::Unharmed,
     ];
@@ -125,7 +127,7 @@ impl Outcome {
             Self::StartsWithTheRest => "starts with the rest",
             Self::KeepsAll => "keeps all",
             Self::KeepsAllStale => "keeps all, stale at once",
-            Self::KeepsThatOne => "keeps that one",
+            Self::KeepsThatRecord => "keeps that record",
             Self::KeepsGeneration => "keeps the old set",
             Self::Unharmed => "unharmed",
         }
@@ -148,7 +150,8 @@ impl Outcome {
                  fault the files come with the next try."
             }
             Self::StartsWithTheRest => {
-                "The app starts at the first failure, with the files that could be had. After the fault the missing one comes with the next try."
+                "The app starts at the first failure, with the files of the records that could be had. After the fault the missing ones come with the \
+                 next try."
             }
             Self::KeepsAll => {
                 "Every file stays as it is. The agent tries again in a random frame among the next 1, 2, 4, then 8. Once the last \
@@ -159,22 +162,26 @@ impl Outcome {
                 "As *keeps all*, but `keeper_sidecar_stale` is 1 from the first failure on, through restarts and outages, until \
                  Keeper grants access again."
             }
-            Self::KeepsThatOne => {
-                "The file of the output that failed stays as it is; all others are refreshed, at the usual interval. Stale after \
-                 `cache`, as above."
+            Self::KeepsThatRecord => {
+                "The files that the directory has of that record, or of the folder's records, stay as they are, also those that nothing is wrong with: a certificate and \
+                 its key never come from two revisions of their record. All others are refreshed, at the usual interval. Stale \
+                 after `cache`, as above."
             }
             Self::KeepsGeneration => {
                 "All files of the directory stay as they are, since they only change together. Tried again at the usual interval. \
                  Stale after `cache`, as above."
             }
             Self::Unharmed => {
-                "Nothing fails. New values arrive within one interval and the frames of one retry."
+                "Nothing fails. New values arrive at the next regular refresh. The node's clock counts for nothing after a pod's first \
+                 call: the slots go by Keeper's clock, and the age of the secrets by the node's uptime, which counts the time that the node was \
+                 suspended and that no process ran. In an outage, too, `keeper_sidecar_stale` is 1 after `cache`, no earlier and no later; only \
+                 `keeper_sidecar_last_success_timestamp_seconds` is what the clock showed."
             }
         }
     }
 }
 
-use Outcome::{Ends, KeepsAll, KeepsAllStale, KeepsGeneration, KeepsThatOne, Unharmed, Waits};
+use Outcome::{Ends, KeepsAll, KeepsAllStale, KeepsGeneration, KeepsThatRecord, Unharmed, Waits};
 
 const fn row(
     fault: Fault,
@@ -198,7 +205,7 @@ const UNREACHABLE: Option<&str> = Some("unreachable");
 const THROTTLED: Option<&str> = Some("throttled");
 const CONFIG: Option<&str> = Some("config");
 
-pub(crate) const ROWS: [Row; 20] = [
+pub(crate) const ROWS: [Row; 22] = [
     row(
         Fault::ConnectionRefused,
         "connection refused",
@@ -312,7 +319,7 @@ pub(crate) const ROWS: [Row; 20] = [
         Some("not_found"),
         &["keeper.security/secrets: no record `Payments`"],
         Ends,
-        KeepsThatOne,
+        KeepsThatRecord,
     ),
     row(
         Fault::MissingField,
@@ -320,7 +327,7 @@ pub(crate) const ROWS: [Row; 20] = [
         Some("render"),
         &["keeper.security/secrets: the field `password` of the record `Payments` has no value"],
         Ends,
-        KeepsThatOne,
+        KeepsThatRecord,
     ),
     row(
         Fault::BadRecord,
@@ -328,7 +335,7 @@ pub(crate) const ROWS: [Row; 20] = [
         Some("unreadable"),
         &["keeper.security/secrets: ", "PPPPPPPPPPPPPPPPPPPPPP"],
         Ends,
-        KeepsThatOne,
+        KeepsThatRecord,
     ),
     row(
         Fault::BadBystander,
@@ -339,8 +346,29 @@ pub(crate) const ROWS: [Row; 20] = [
         Unharmed,
     ),
     row(
+        Fault::BadDownload,
+        "an attachment cannot be downloaded",
+        UNREACHABLE,
+        &[
+            "keeper.security/secrets: the file `payments.txt` of the record `Payments`: ",
+            " cannot be downloaded",
+        ],
+        Waits,
+        KeepsThatRecord,
+    ),
+    row(
+        Fault::MissingFolder,
+        "a folder is missing",
+        Some("not_found"),
+        &[
+            "keeper.security/folder: no folder `Team/Payments` is shared with this application; the nearest paths are `Team`",
+        ],
+        Ends,
+        KeepsThatRecord,
+    ),
+    row(
         Fault::ClockForward,
-        "the node's clock jumps forward, or the node slept",
+        "the node's clock is put forward",
         None,
         &[],
         Unharmed,

@@ -9,7 +9,8 @@ use std::time::Duration;
 use keeper_agent::schedule::{Grid, KeeperClock};
 use keeper_agent::{Agent, Host, Metrics, Node, Pod, Refresh, Runner};
 use keeper_contract::{
-    AgentConfig, Auth, Directory, Format, LogFormat, LogLevel, OnStale, Output, Selection,
+    AgentConfig, Auth, Directory, FolderOutput, FolderRef, Format, LogFormat, LogLevel, OnStale,
+    Output, Selection,
 };
 use keeper_sim::{Options, Sim, Vault};
 use prometheus::{Registry, TextEncoder};
@@ -29,7 +30,7 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    /// A pod that selects `outputs`, each `<selection> -> <path>`.
+    /// A pod that selects `outputs`, each `<selection> -> <path>`; an attachment is `<record> / <file>`.
     pub(crate) async fn new(vault: &str, outputs: &[&str]) -> Self {
         let sim = Sim::start(Vault::parse(vault).unwrap(), Options::default())
             .await
@@ -57,8 +58,10 @@ impl Bench {
                 mount_points: Vec::new(),
             }],
             outputs: outputs.iter().map(|text| output(text)).collect(),
+            folders: Vec::new(),
             refresh_interval_seconds: 1,
             fail_on_error: true,
+            runs_to_completion: false,
             cache_seconds: 24 * 3600,
             on_stale: OnStale::Serve,
             strict_lookup: false,
@@ -77,6 +80,16 @@ impl Bench {
             registry,
             metrics,
         }
+    }
+
+    /// Selects a folder, whose files go to the directory `path`.
+    pub(crate) fn folder(&mut self, folder: &str, path: &str) {
+        self.config.folders.push(FolderOutput {
+            directory: 0,
+            path: path.into(),
+            folder: FolderRef::Path(folder.parse().unwrap()),
+            annotation: "keeper.security/folder".into(),
+        });
     }
 
     pub(crate) fn volume(&self) -> PathBuf {
@@ -100,7 +113,7 @@ impl Bench {
 
     /// What a process of this pod runs, in real time and fast frames.
     pub(crate) fn runner(&self) -> Runner {
-        self.runner_on(Node::new(), FAST)
+        self.runner_on(Node, FAST)
     }
 
     /// What a process of this pod runs on `host`.
@@ -140,7 +153,7 @@ impl Bench {
 /// One refresh of an application that runs.
 pub(crate) async fn refresh(agent: &mut Agent) -> Refresh {
     agent
-        .refresh(&mut KeeperClock::default(), true, &Node::new())
+        .refresh(&mut KeeperClock::default(), true, &Node)
         .await
 }
 
@@ -170,7 +183,10 @@ pub(crate) fn names(dir: &Path) -> Vec<String> {
 
 fn output(text: &str) -> Output {
     let (selection, path) = text.split_once(" -> ").unwrap();
-    let (selection, format) = if selection.contains("://") {
+    let (selection, format) = if let Some((record, file)) = selection.split_once(" / ") {
+        let (record, file) = (record.parse().unwrap(), file.into());
+        (Selection::File { record, file }, Format::Raw)
+    } else if selection.contains("://") {
         (Selection::Notation(selection.parse().unwrap()), Format::Raw)
     } else if let Some((record, field)) = selection.split_once('[') {
         let record = record.parse().unwrap();

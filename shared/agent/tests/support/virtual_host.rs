@@ -127,6 +127,10 @@ impl Host for VirtualHost {
         self.time().uptime
     }
 
+    fn boot_id(&self) -> String {
+        "virtual".to_owned()
+    }
+
     async fn sleep(&self, duration: Duration) {
         /// A sleep that is broken off is over, too.
         struct Asleep<'a>(&'a VirtualHost);

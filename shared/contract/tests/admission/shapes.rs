@@ -187,6 +187,15 @@ fn a_classic_sidecar_would_keep_a_job_from_ending() {
 }
 
 #[test]
+fn the_agents_of_a_pod_that_runs_to_completion_know_it() {
+    for (policy, known) in [("Always", false), ("OnFailure", true), ("Never", true)] {
+        let mut pod = pod(&[("secret", "Orders")]);
+        pod["spec"]["restartPolicy"] = json!(policy);
+        assert_eq!(config(&patched(&pod)).runs_to_completion, known, "{policy}");
+    }
+}
+
+#[test]
 fn init_only_is_the_first_fetch_alone() {
     let got = patched(&pod(&[("secret", "Orders"), ("init-only", "True")]));
     let containers = got["spec"]["initContainers"].as_array().unwrap();
