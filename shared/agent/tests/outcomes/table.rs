@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 pub(crate) enum Fault {
     ConnectionRefused,
     DnsFailure,
+    ResolverHang,
     Hang,
     Reset,
     Truncated,
@@ -219,6 +220,14 @@ pub(crate) const ROWS: [Row; 22] = [
         "the host name does not resolve",
         UNREACHABLE,
         &["cannot connect to keeper.invalid"],
+        Waits,
+        KeepsAll,
+    ),
+    row(
+        Fault::ResolverHang,
+        "no answer of the DNS server",
+        UNREACHABLE,
+        &["keeper.invalid"],
         Waits,
         KeepsAll,
     ),

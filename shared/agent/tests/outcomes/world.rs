@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io::{self, Write};
+use std::net::UdpSocket;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -54,6 +55,8 @@ pub(crate) struct World {
     door: Option<Door>,
     config: String,
     log: Arc<Mutex<Vec<u8>>>,
+    /// A DNS server that takes questions and says nothing.
+    _silence: Option<UdpSocket>,
     _logging: tracing::subscriber::DefaultGuard,
 }
 
@@ -88,6 +91,8 @@ impl World {
         if fault == Fault::FullVolume {
             mount_small(&bench.volume());
         }
+        let silence =
+            (fault == Fault::ResolverHang).then(|| UdpSocket::bind("127.0.0.1:53").unwrap());
         let mut config = bench.sim.device_config().unwrap();
         let mut door = None;
         if fault == Fault::ConnectionRefused {
@@ -108,6 +113,7 @@ impl World {
             door,
             config,
             log,
+            _silence: silence,
             _logging: tracing::subscriber::set_default(subscriber),
         };
         world.mount_config(&world.config);
@@ -135,7 +141,7 @@ impl World {
         let (config, metrics) = (self.bench.config.clone(), self.bench.metrics.clone());
         let (mut agent, store) =
             Agent::open(config, &self.bench.volume(), metrics.clone()).unwrap();
-        if self.fault == Fault::Hang {
+        if matches!(self.fault, Fault::Hang | Fault::ResolverHang) {
             agent.set_call_deadline(CALL_DEADLINE);
         }
         let pod = Pod {
@@ -225,7 +231,7 @@ impl World {
     pub(crate) async fn strike(&mut self) {
         let kind = match self.fault {
             Fault::ConnectionRefused => return self.door.as_mut().unwrap().shut().await,
-            Fault::DnsFailure => {
+            Fault::DnsFailure | Fault::ResolverHang => {
                 let host = self.bench.sim.hostname();
                 return self.mount_config(&self.config.replace(host, "keeper.invalid"));
             }
@@ -276,7 +282,9 @@ impl World {
         self.bench.sim.clear_faults();
         match self.fault {
             Fault::ConnectionRefused => self.door.as_mut().unwrap().open().await,
-            Fault::DnsFailure | Fault::BadConfig => self.mount_config(&self.config),
+            Fault::DnsFailure | Fault::ResolverHang | Fault::BadConfig => {
+                self.mount_config(&self.config);
+            }
             Fault::UnknownServerKey => {
                 self.mount_config(&self.bench.sim.device_config().unwrap());
             }
@@ -332,7 +340,7 @@ impl World {
     pub(crate) fn config_changes(&self) -> bool {
         matches!(
             self.fault,
-            Fault::DnsFailure | Fault::BadConfig | Fault::UnknownServerKey
+            Fault::DnsFailure | Fault::ResolverHang | Fault::BadConfig | Fault::UnknownServerKey
         )
     }
 
