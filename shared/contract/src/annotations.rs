@@ -267,7 +267,7 @@ pub const TABLE: &[Annotation] = {
         row(Secrets, "template", Text, "{{ .login }}",
             "A Go template for those outputs.").not_yet(),
         row(Secrets, "config", Yaml, "secrets: [{record: Orders DB}]",
-            "Everything, as YAML.").not_yet(),
+            "Files and folders, with more to say of each: see [config](config.md)."),
         row(Secrets, "mount-mode", OneOf(&["directory", "file"]), "file",
             "`file` mounts single files into system directories.").default("directory").not_yet(),
 

@@ -136,7 +136,7 @@ fn attachment(annotation: &str, text: &str) -> Result<File, Wrong> {
 }
 
 /// The file name of a selection without a path.
-fn default_name(selection: &Selection, name: Option<&str>) -> String {
+pub(crate) fn default_name(selection: &Selection, name: Option<&str>) -> String {
     match (selection, name) {
         (Selection::Record(record), _) => format!("{}.json", slug(&record.title())),
         (_, Some(name)) => name.to_owned(),

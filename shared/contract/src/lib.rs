@@ -10,6 +10,8 @@ mod agent_config;
 #[cfg(feature = "admission")]
 pub mod annotations;
 #[cfg(feature = "admission")]
+pub mod config_yaml;
+#[cfg(feature = "admission")]
 pub mod duration;
 #[cfg(feature = "admission")]
 mod files;

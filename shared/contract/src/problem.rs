@@ -46,7 +46,7 @@ pub enum Reason {
     MissingConfig,
     /// A pod that cannot be injected, whatever its annotations say.
     UnsupportedPod,
-    /// More than a container's environment can carry.
+    /// More than an annotation or a container's environment can carry.
     TooLarge,
 }
 
