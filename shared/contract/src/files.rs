@@ -17,7 +17,7 @@ use crate::selection::{self, SelectionError, Value};
 /// One file that is asked for.
 #[derive(Debug)]
 pub(crate) struct File {
-    /// Annotation without prefix.
+    /// Annotation without prefix; in a `config` with the place.
     pub(crate) annotation: String,
     pub(crate) selection: Selection,
     /// The fields of a record that it holds; empty: all of them.

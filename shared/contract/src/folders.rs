@@ -13,7 +13,7 @@ use crate::problem::{Findings, Reason, quoted};
 /// One folder that is asked for.
 #[derive(Debug)]
 pub(crate) struct FolderRequest {
-    /// Annotation without prefix.
+    /// Annotation without prefix; in a `config` with the place.
     pub(crate) annotation: String,
     pub(crate) folder: FolderRef,
     /// The directory for its files.
