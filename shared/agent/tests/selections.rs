@@ -66,13 +66,13 @@ async fn published(text: &str, strict: bool) -> Result<String, String> {
     bench.config.outputs = vec![Output {
         directory: 0,
         path: "x".into(),
-        fields: Vec::new(),
-        format: match selection {
+        format: match &selection {
             Selection::Record(_) => Format::Json,
             _ => Format::Raw,
         },
-        mode: None,
         selection,
+        fields: Vec::new(),
+        mode: None,
         annotation: "keeper.security/secret-x".into(),
     }];
     let refreshed = refresh(&mut bench.agent()).await;

@@ -47,12 +47,9 @@ pub enum RenderError {
     /// A notation that has no one value.
     #[error(transparent)]
     Notation(#[from] EvaluateError),
-    /// An attachment, which is published as it is.
-    #[error("an attachment of the record `{record}` has no rendering: select a field")]
-    Attachment {
-        /// Title of the record.
-        record: String,
-    },
+    /// An attachment, which is downloaded and not rendered.
+    #[error("`{0}` is an attachment, which has no rendering")]
+    Attachment(String),
     /// Several values as raw, which admission denies.
     #[error("the format raw is for one value: select one field of the record `{record}`")]
     RawOfMany {
@@ -114,9 +111,9 @@ pub(crate) fn render(record: &Record, output: &Output) -> Result<Zeroizing<Vec<u
                 let name = notation_name(&notation.selector);
                 [(name, std::slice::from_ref(&single))].into()
             }
-            Single::File(_) => return Err(attachment(record)),
+            Single::File(file) => return Err(RenderError::Attachment(file.name().to_owned())),
         },
-        Selection::File { .. } => return Err(attachment(record)),
+        Selection::File { file, .. } => return Err(RenderError::Attachment(file.clone())),
     };
     let mut out = Buffer::default();
     match output.format {
@@ -138,16 +135,12 @@ pub(crate) fn render(record: &Record, output: &Output) -> Result<Zeroizing<Vec<u
 }
 
 /// A whole record as JSON.
+#[must_use]
 pub(crate) fn record_json(record: &Record) -> Zeroizing<Vec<u8>> {
     let content = record.content();
     let mut out = Buffer::default();
     json::write(&mut out, &fields::all(&content));
     out.into_bytes()
-}
-
-fn attachment(record: &Record) -> RenderError {
-    let record = record.title().to_owned();
-    RenderError::Attachment { record }
 }
 
 /// What a format with names calls the value of a notation.

@@ -206,7 +206,7 @@ const UNREACHABLE: Option<&str> = Some("unreachable");
 const THROTTLED: Option<&str> = Some("throttled");
 const CONFIG: Option<&str> = Some("config");
 
-pub(crate) const ROWS: [Row; 22] = [
+pub(crate) const ROWS: [Row; 23] = [
     row(
         Fault::ConnectionRefused,
         "connection refused",

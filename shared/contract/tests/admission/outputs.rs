@@ -70,63 +70,6 @@ fn selections_become_outputs() {
 }
 
 #[test]
-fn the_format_is_for_whole_records_and_leaves_the_path() {
-    let secrets = [
-        ("secret", "Orders DB, Mail[password]"),
-        ("secret-x", "Shop"),
-    ];
-    let formats = |annotations: &[(&str, &str)], defaults| {
-        let pod = pod(&[&secrets, annotations].concat());
-        let injection = injection(admit(&pod, "default", &settings_with(defaults), &CURRENT));
-        let outputs = config(&apply(&pod, &injection)).outputs;
-        assert_eq!(
-            outputs.iter().map(|o| o.path.as_str()).collect::<Vec<_>>(),
-            ["orders-db.json", "mail", "shop.json"]
-        );
-        assert!(
-            outputs
-                .iter()
-                .all(|o| o.fields.is_empty() && o.mode.is_none())
-        );
-        outputs.into_iter().map(|o| o.format).collect::<Vec<_>>()
-    };
-    use Format::{Env, Json, Raw, Yaml};
-    let none = || json!({});
-    let chart = || json!({"format": "yaml"});
-    assert_eq!(formats(&[], none()), [Json, Raw, Json]);
-    assert_eq!(formats(&[("format", " env")], none()), [Env, Raw, Env]);
-    assert_eq!(formats(&[], chart()), [Yaml, Raw, Yaml]);
-    assert_eq!(formats(&[("format", "env")], chart()), [Env, Raw, Env]);
-    assert_eq!(formats(&[("format", "json")], chart()), [Json, Raw, Json]);
-
-    let raw = pod(&[&secrets[..], &[("format", "raw")]].concat());
-    let denial = denied(&raw);
-    assert_eq!(
-        reasons(&denial),
-        [("secret", Reason::Conflict), ("secret-x", Reason::Conflict)]
-            .map(|(name, reason)| (name.to_owned(), reason))
-    );
-    assert!(
-        denial
-            .to_string()
-            .contains("select one field, as in record[password], or choose another format"),
-        "{denial}"
-    );
-    let one = pod(&[("format", "raw"), ("secret", "Mail[password], Shop/type")]);
-    injected(&one);
-    for word in ["xml", "JSON", "template", ""] {
-        let denial = denied(&pod(&[("format", word), ("secret", "Mail")]));
-        assert_eq!(reasons(&denial), [("format".to_owned(), Reason::BadValue)]);
-        assert!(
-            denial
-                .to_string()
-                .contains("json, env, yaml, properties, ini, raw"),
-            "{denial}"
-        );
-    }
-}
-
-#[test]
 fn a_folder_becomes_a_directory_of_files() {
     let uid = "Qz3kT0bXv9mWc5rLr2Hn8A";
     let path = |text: &str| FolderRef::Path(text.parse().unwrap());
@@ -233,6 +176,63 @@ fn folders_that_cannot_be() {
                 "{at}"
             ),
         }
+    }
+}
+
+#[test]
+fn the_format_is_for_whole_records_and_leaves_the_path() {
+    let secrets = [
+        ("secret", "Orders DB, Mail[password]"),
+        ("secret-x", "Shop"),
+    ];
+    let formats = |annotations: &[(&str, &str)], defaults| {
+        let pod = pod(&[&secrets, annotations].concat());
+        let injection = injection(admit(&pod, "default", &settings_with(defaults), &CURRENT));
+        let outputs = config(&apply(&pod, &injection)).outputs;
+        assert_eq!(
+            outputs.iter().map(|o| o.path.as_str()).collect::<Vec<_>>(),
+            ["orders-db.json", "mail", "shop.json"]
+        );
+        assert!(
+            outputs
+                .iter()
+                .all(|o| o.fields.is_empty() && o.mode.is_none())
+        );
+        outputs.into_iter().map(|o| o.format).collect::<Vec<_>>()
+    };
+    use Format::{Env, Json, Raw, Yaml};
+    let none = || json!({});
+    let chart = || json!({"format": "yaml"});
+    assert_eq!(formats(&[], none()), [Json, Raw, Json]);
+    assert_eq!(formats(&[("format", " env")], none()), [Env, Raw, Env]);
+    assert_eq!(formats(&[], chart()), [Yaml, Raw, Yaml]);
+    assert_eq!(formats(&[("format", "env")], chart()), [Env, Raw, Env]);
+    assert_eq!(formats(&[("format", "json")], chart()), [Json, Raw, Json]);
+
+    let raw = pod(&[&secrets[..], &[("format", "raw")]].concat());
+    let denial = denied(&raw);
+    assert_eq!(
+        reasons(&denial),
+        [("secret", Reason::Conflict), ("secret-x", Reason::Conflict)]
+            .map(|(name, reason)| (name.to_owned(), reason))
+    );
+    assert!(
+        denial
+            .to_string()
+            .contains("select one field, as in record[password], or choose another format"),
+        "{denial}"
+    );
+    let one = pod(&[("format", "raw"), ("secret", "Mail[password], Shop/type")]);
+    injected(&one);
+    for word in ["xml", "JSON", "template", ""] {
+        let denial = denied(&pod(&[("format", word), ("secret", "Mail")]));
+        assert_eq!(reasons(&denial), [("format".to_owned(), Reason::BadValue)]);
+        assert!(
+            denial
+                .to_string()
+                .contains("json, env, yaml, properties, ini, raw"),
+            "{denial}"
+        );
     }
 }
 
