@@ -103,7 +103,7 @@ fn join(path: &mut String, key: &str) {
 fn fault(error: &Error, mut path: String) -> Fault {
     let location = error.location();
     let mut at_key = |key: &str| {
-        // The key itself is the last part of the path already, unless it is told apart from none of ours.
+        // An unknown key ends the path already, unless it is called `value`.
         if path != key && !path.ends_with(&format!(".{key}")) {
             join(&mut path, key);
         }
@@ -119,7 +119,7 @@ fn fault(error: &Error, mut path: String) -> Fault {
             format!("unknown key: did you mean {nearest}? Correct or remove it")
         }
         Error::DuplicateMappingKey { key, .. } => {
-            at_key(key.as_deref().unwrap_or_default());
+            key.as_deref().into_iter().for_each(&mut at_key);
             "the key is written twice: remove one of them".to_owned()
         }
         Error::Unexpected { expected, .. } => match *expected {
