@@ -28,7 +28,7 @@ cd db && grep -H password *";
 
 #[test]
 fn a_pod_finds_what_its_config_asks_for() {
-    let namespace = Namespace::new("config");
+    let namespace = Namespace::new("yaml");
     let pod = pods::annotated("config", &[("config", CONFIG)], LIST);
     namespace.apply(&pods::once(pod));
     namespace.wait_for_success("config", 90);
@@ -55,7 +55,7 @@ Redis-cache.json:  \"password\": \"redis-password\"
 
 #[test]
 fn a_mistake_in_a_config_is_told_with_its_line_and_column() {
-    let namespace = Namespace::new("config-wrong");
+    let namespace = Namespace::new("yaml-wrong");
     let text = CONFIG
         .replace("/keeper/secrets/db", "db")
         .replace("\"0400\"", "0400");
@@ -63,7 +63,7 @@ fn a_mistake_in_a_config_is_told_with_its_line_and_column() {
     assert!(!denied.success);
     for line in [
         "keeper.security/config: secrets[0].mode (line 7, column 11): is read as a number without quotes",
-        "keeper.security/config: folders[0].outputPath (line 14, column 53): the path `db` is not absolute",
+        "keeper.security/config: folders[0].outputPath (line 14, column 52): the path `db` is not absolute",
     ] {
         assert!(denied.stderr.contains(line), "{}", denied.stderr);
     }
