@@ -10,7 +10,11 @@ mod agent_config;
 #[cfg(feature = "admission")]
 pub mod annotations;
 #[cfg(feature = "admission")]
+pub mod choices;
+#[cfg(feature = "admission")]
 pub mod config_yaml;
+#[cfg(feature = "admission")]
+mod directories;
 #[cfg(feature = "admission")]
 pub mod duration;
 #[cfg(feature = "admission")]
@@ -51,12 +55,16 @@ pub mod scalars;
 pub mod selection;
 #[cfg(feature = "admission")]
 mod settings;
+#[cfg(feature = "admission")]
+mod targets;
+#[cfg(feature = "admission")]
+mod tmpfs;
 
 #[cfg(feature = "admission")]
 pub use admission::{Cluster, Decision, Injection, Shape, SkipReason, admit};
 pub use agent_config::{
     AgentConfig, Auth, Directory, FolderOutput, FolderRef, Format, LogFormat, LogLevel, OnStale,
-    Output, Proxy, Selection,
+    Output, Place, Proxy, Selection,
 };
 #[cfg(feature = "admission")]
 pub use problem::{Denial, Problem, Reason};
