@@ -173,6 +173,7 @@ fn manifests_of_the_pages_are_excerpts_of_the_examples() {
         "README.md",
         "docs/namespaces.md",
         "docs/paths.md",
+        "docs/reference/config.md",
         "docs/reloading.md",
     ] {
         let text = fs::read_to_string(repository().join(page)).unwrap();
