@@ -27,7 +27,11 @@ mod format;
 mod identity;
 #[cfg(feature = "admission")]
 mod inject;
+#[cfg(feature = "admission")]
+mod layers;
 pub mod layout;
+#[cfg(feature = "admission")]
+mod namespace;
 #[cfg(feature = "admission")]
 mod outputs;
 #[cfg(feature = "admission")]
@@ -66,6 +70,8 @@ pub use agent_config::{
     AgentConfig, Auth, Directory, FolderOutput, FolderRef, Format, LogFormat, LogLevel, OnStale,
     Output, Place, Proxy, Selection,
 };
+#[cfg(feature = "admission")]
+pub use namespace::{Namespace, NamespaceSettings};
 #[cfg(feature = "admission")]
 pub use problem::{Denial, Problem, Reason};
 pub use proxy::{NoProxy, NoProxyError, ProxyError, ProxyUrl};
