@@ -11,9 +11,10 @@ mod cli;
 mod http;
 mod listener;
 mod metrics;
+mod render;
 mod review;
 mod serve;
 
 pub use api_version::KubernetesVersion;
-pub use cli::{Cli, Command, Serve, TlsMode};
+pub use cli::{Cli, Command, Render, RenderOutput, Serve, TlsMode};
 pub use serve::{Failure, Webhook, load_settings, main};

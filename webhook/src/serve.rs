@@ -25,7 +25,7 @@ use crate::certs::manual::{Manual, ManualError};
 use crate::certs::{Names, Policy, Resolver};
 use crate::cli::{Cli, Command, Serve, TlsMode};
 use crate::metrics::Metrics;
-use crate::{http, listener};
+use crate::{http, listener, render};
 
 /// Why the program ends before its time.
 #[derive(Debug, thiserror::Error)]
@@ -101,8 +101,14 @@ impl From<ManualError> for Failure {
 /// Runs the command to its end.
 #[must_use]
 pub fn main(cli: Cli) -> ExitCode {
-    let Command::Serve(options) = cli.command;
-    match run(&options) {
+    match cli.command {
+        Command::Serve(options) => serve(&options),
+        Command::Render(options) => render::main(&options),
+    }
+}
+
+fn serve(options: &Serve) -> ExitCode {
+    match run(options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if tracing::dispatcher::has_been_set() {

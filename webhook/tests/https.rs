@@ -100,7 +100,10 @@ impl Server {
             &format!("--tls-cert={}", file("tls.crt")),
             &format!("--tls-key={}", file("tls.key")),
         ])
-        .command;
+        .command
+        else {
+            panic!("serve is a command")
+        };
         let settings = load_settings(&options.settings).unwrap();
         let webhook = Webhook::bind(&options, settings).await.unwrap();
         let (https, metrics) = (

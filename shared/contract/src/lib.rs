@@ -25,6 +25,7 @@ mod resources;
 pub mod scalars;
 pub mod selection;
 mod settings;
+mod workload;
 
 pub use admission::{Cluster, Decision, Injection, Shape, SkipReason, admit};
 pub use agent_config::{
@@ -33,3 +34,4 @@ pub use agent_config::{
 pub use problem::{Denial, Problem, Reason};
 pub use proxy::{NoProxy, NoProxyError, ProxyError, ProxyUrl};
 pub use settings::{PullPolicy, Resources, Settings, SettingsError};
+pub use workload::{Advice, Workload};

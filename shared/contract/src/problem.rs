@@ -10,7 +10,7 @@ pub(crate) const LISTED: usize = 50;
 /// Longest piece of a user's value that a message repeats, in characters.
 const QUOTED: usize = 80;
 /// The API server cuts longer warnings.
-const WARNING_CHARS: usize = 256;
+pub(crate) const WARNING_CHARS: usize = 256;
 
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,7 +150,7 @@ pub(crate) fn quoted(text: &str) -> String {
 }
 
 /// `text` on one line, cut after `limit` characters.
-fn clip(text: &str, limit: usize) -> String {
+pub(crate) fn clip(text: &str, limit: usize) -> String {
     let clean = |c: char| if c.is_control() { '\u{fffd}' } else { c };
     if text.chars().nth(limit).is_none() {
         return text.chars().map(clean).collect();
