@@ -91,6 +91,9 @@ pub struct Serve {
     /// auto: the MutatingWebhookConfiguration whose caBundle is kept.
     #[arg(long, value_name = "NAME", default_value = "keeper-injector")]
     pub webhook_configuration: String,
+    /// auto: the ValidatingWebhookConfiguration whose caBundle is kept too, for warnings about workloads.
+    #[arg(long, value_name = "NAME")]
+    pub validating_webhook_configuration: Option<String>,
     /// auto: how long an authority lives (10 years).
     #[arg(long, value_name = "SECONDS", default_value = "315360000", value_parser = lifetime)]
     pub ca_lifetime_seconds: Duration,

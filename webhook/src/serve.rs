@@ -308,8 +308,13 @@ impl CertificateParts {
         latches: (Latch, Latch),
         background: &mut JoinSet<()>,
     ) {
-        let (secret, configuration) = (&options.tls_secret, &options.webhook_configuration);
-        let store = KubeStore::new(client, namespace, secret, configuration);
+        let store = KubeStore::new(
+            client,
+            namespace,
+            &options.tls_secret,
+            &options.webhook_configuration,
+            options.validating_webhook_configuration.as_deref(),
+        );
         let changed = Arc::new(Notify::new());
         background.spawn(store.clone().watch(Arc::clone(&changed)));
         let policy = Policy {

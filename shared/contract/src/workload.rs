@@ -90,6 +90,16 @@ impl<'a> Workload<'a> {
         Some(Self { kind, object })
     }
 
+    /// Whether objects of this kind, of whatever version, make pods; a pod makes none.
+    #[must_use]
+    pub fn is_kind(group: &str, name: &str) -> bool {
+        let named = |kind: &&Kind| kind.group == group && kind.name == name;
+        KINDS
+            .iter()
+            .find(named)
+            .is_some_and(|kind| !kind.template.is_empty())
+    }
+
     /// `Deployment`, for instance.
     #[must_use]
     pub fn kind(&self) -> &'static str {

@@ -20,3 +20,4 @@ mod refresh;
 mod reload;
 mod smoke;
 mod stale;
+mod warnings;
