@@ -1,7 +1,7 @@
 # The commands of the project. Each target installs or builds what it needs.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint images cluster cluster-down e2e bench throttling
+.PHONY: help demo test lint images cluster cluster-down e2e soak bench throttling
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,6 +13,7 @@ demo: ## the main job in front of your eyes: no cluster, no root
 test: lint ## everything that needs no cluster
 	./e2e/keeper-sim/sdk/run install
 	./e2e/squid/install
+	./shared/agent/tests/readers/run install
 	cargo test --workspace --exclude keeper-e2e --exclude keeper-chart
 	./chart/test
 	python3 -m unittest discover images
@@ -37,6 +38,9 @@ cluster-down: ## ends the node and leaves nothing behind
 
 e2e: images ## the promises, on the node
 	./e2e/cluster/cluster test
+
+soak: images ## minutes of random edits, faults and kills on the node, against a model
+	./e2e/cluster/cluster test --test soak -- --ignored --nocapture
 
 bench: ## what the agent takes, and how long pods take to start, as a table; needs root
 	./bench/run

@@ -566,3 +566,66 @@ async fn a_killed_process_comes_back_to_its_files_without_a_call() {
     assert_eq!(bench.ask(&["status"]).status.code(), Some(0));
     assert_eq!(bench.sim.calls().total(), 1);
 }
+
+/// Set in a process with a network of its own, whose DNS server is 127.0.0.1.
+const OWN_NETWORK: &str = "KEEPER_TEST_OWN_NETWORK";
+
+/// The C library's look-up can't be broken off: it goes on in its thread for minutes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dns_server_that_says_nothing_holds_up_neither_the_call_nor_the_end() {
+    if std::env::var_os(OWN_NETWORK).is_none() {
+        return in_a_network_of_its_own();
+    }
+    let resolver = std::net::UdpSocket::bind("127.0.0.1:53").unwrap();
+    resolver.set_nonblocking(true).unwrap();
+    let asked = || resolver.recv(&mut [0; 512]).is_ok();
+    for waits_for_the_failure in [false, true] {
+        let bench = Bench::new("Orders").await;
+        let config = bench.sim.device_config().unwrap();
+        let config = config.replace(bench.sim.hostname(), "keeper.test");
+        fs::write(bench.path("config"), config).unwrap();
+        let mut sidecar = bench.run();
+        until("a question", asked).await;
+        if waits_for_the_failure {
+            until("a failure", || !bench.log("log").is_empty()).await;
+            let log = bench.log("log");
+            let failed = message(&log, "failed to fetch secrets");
+            assert_eq!(
+                failed["error"],
+                "cannot connect to keeper.test: no connection in time"
+            );
+        }
+        let began = Instant::now();
+        sidecar.terminate();
+        assert_eq!(sidecar.ended().await.code(), Some(143));
+        assert!(began.elapsed() < Duration::from_secs(2));
+        while asked() {}
+    }
+}
+
+fn in_a_network_of_its_own() {
+    let resolver = tempfile::NamedTempFile::new().unwrap();
+    fs::write(
+        &resolver,
+        "nameserver 127.0.0.1\noptions timeout:30 attempts:5\n",
+    )
+    .unwrap();
+    let script = "ip link set lo up && mount --bind \"$0\" /etc/resolv.conf && exec \"$@\"";
+    let output = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "--net"])
+        .args(["sh", "-c", script])
+        .arg(resolver.path())
+        .arg(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "a_dns_server_that_says_nothing_holds_up_neither_the_call_nor_the_end",
+        ])
+        .env(OWN_NETWORK, "1")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && text.contains("1 passed"),
+        "{output:?}"
+    );
+}

@@ -10,5 +10,5 @@ mod script;
 mod vault;
 
 pub use model::{Answer, Model};
-pub use script::{Action, Script};
-pub use vault::{LINES, Line, OUTPUTS, Output, Part, Record, VAULT_CLIENTS, Vault};
+pub use script::{Action, Script, Stage};
+pub use vault::{LINES, Line, OUTPUTS, Output, Part, Record, Vault};

@@ -10,7 +10,7 @@ const FRAME: Duration = Duration::from_secs(15);
 /// From a call to the end of the next frame's window: the longest wait for something that comes next.
 const NEXT: Duration = Duration::from_secs(15 + 15 + 2 + 1);
 /// Doublings of the frames that a retry is drawn from.
-const MAX_DOUBLINGS: u32 = 6;
+const MAX_DOUBLINGS: u32 = 3;
 
 /// How a call to Keeper ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub enum Answer {
 }
 
 /// The model. It is told of each change, call and restart, in the order in which they happen.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Model {
     vault: Vault,
     /// For each line: the UID that it keeps to.
@@ -125,24 +125,67 @@ impl Model {
         Ok(())
     }
 
+    /// Judges the files after a call of a process that was killed before it was done: each is as it was, or as the answer
+    /// made it.
+    ///
+    /// # Errors
+    /// The promise that was broken.
+    pub fn interrupted(&mut self, seen: impl Fn(usize) -> Option<String>) -> Result<(), String> {
+        let after: Vec<Option<String>> = (0..OUTPUTS.len()).map(seen).collect();
+        for (index, content) in after.iter().enumerate() {
+            let is_new = content
+                .as_ref()
+                .is_some_and(|content| self.renderings(index).any(|now| now == *content));
+            if !is_new {
+                self.unchanged(index, content.as_deref(), "a killed process changed it")?;
+            }
+        }
+        self.published = after;
+        Ok(())
+    }
+
     /// Judges what a reader saw at any moment after the first publication: all files of one directory, from one
     /// generation. Each is what the vault held once, whole, and a pair agrees.
     ///
     /// # Errors
     /// The promise that was broken.
     pub fn read(&self, directory: usize, content: impl Fn(&str) -> String) -> Result<(), String> {
+        self.read_files(directory, content, |index, text| {
+            let versions = self.versions.get(index);
+            versions.is_some_and(|known| known.contains(text))
+        })
+    }
+
+    /// Judges what a reader sees while neither the vault changes nor this model: as [`Model::read`], and each file is as
+    /// it was after the last call, or as an answer makes it now.
+    ///
+    /// # Errors
+    /// The promise that was broken.
+    pub fn read_now(
+        &self,
+        directory: usize,
+        content: impl Fn(&str) -> String,
+    ) -> Result<(), String> {
+        self.read_files(directory, content, |index, text| {
+            let published = self.published.get(index).and_then(Option::as_deref);
+            published == Some(text) || self.renderings(index).any(|now| now == text)
+        })
+    }
+
+    fn read_files(
+        &self,
+        directory: usize,
+        content: impl Fn(&str) -> String,
+        fits: impl Fn(usize, &str) -> bool,
+    ) -> Result<(), String> {
         let mut pair: Option<(usize, String)> = None;
         for (index, output) in OUTPUTS.iter().enumerate() {
             if output.directory != directory {
                 continue;
             }
             let text = content(output.path);
-            if !self
-                .versions
-                .get(index)
-                .is_some_and(|known| known.contains(&text))
-            {
-                return Err(format!("{}: never was {text:?}", output.path));
+            if !fits(index, &text) {
+                return Err(format!("{}: must not be {text:?}", output.path));
             }
             if matches!(output.part, Part::Field("cert" | "key")) {
                 let version = text.split(' ').nth(2).unwrap_or_default().to_owned();
@@ -254,20 +297,25 @@ impl Model {
         })
     }
 
-    /// Adds to what the outputs may hold: renderings of the record that a line keeps to, and of those that it
-    /// might turn to.
+    /// Adds to what the outputs may hold.
     fn note_versions(&mut self) {
-        for (index, output) in OUTPUTS.iter().enumerate() {
-            let (Some(line), Some(pin)) = (LINES.get(output.line), self.pins.get(output.line))
-            else {
-                continue;
-            };
-            let uids = self.vault.named(line).chain([pin.as_str()]);
-            let texts = uids.filter_map(|uid| self.vault.get(uid)?.render(output.part));
+        for index in 0..OUTPUTS.len() {
+            let texts: Vec<String> = self.renderings(index).collect();
             if let Some(versions) = self.versions.get_mut(index) {
                 versions.extend(texts);
             }
         }
+    }
+
+    /// What an output may hold of the vault as it is: renderings of the record that its line keeps to, and of those
+    /// that it might turn to.
+    fn renderings(&self, index: usize) -> impl Iterator<Item = String> {
+        let output = OUTPUTS.get(index);
+        let of_line = output.and_then(|o| Some((o, LINES.get(o.line)?, self.pins.get(o.line)?)));
+        of_line.into_iter().flat_map(|(output, line, pin)| {
+            let uids = self.vault.named(line).chain([pin.as_str()]);
+            uids.filter_map(|uid| self.vault.get(uid)?.render(output.part))
+        })
     }
 
     fn set_absent(&mut self, line: usize, calls: u32) {
@@ -396,10 +444,55 @@ mod tests {
         read(&model, &old).unwrap();
         let mut torn = old.clone();
         torn[1].as_mut().unwrap().pop();
-        assert!(read(&model, &torn).unwrap_err().contains("never was"));
+        assert!(read(&model, &torn).unwrap_err().contains("must not be"));
         model.edit(|vault| vault.renew(LINES[2].uid));
         let mut mixed = old.clone();
         mixed[path("tls.key")] = perfect(model.vault())[path("tls.key")].clone();
         assert!(read(&model, &mixed).unwrap_err().contains("beside a key"));
+    }
+
+    #[test]
+    fn a_killed_process_leaves_each_file_old_or_new() {
+        let (mut model, old) = started();
+        model.edit(|vault| vault.renew(LINES[0].uid));
+        let new = perfect(model.vault());
+        let mut half = old.clone();
+        half[0].clone_from(&new[0]);
+        model.interrupted(|index| half[index].clone()).unwrap();
+        half[0] = Some(String::new());
+        model
+            .interrupted(|index| half[index].clone())
+            .expect_err("half a file");
+    }
+
+    #[test]
+    fn a_reader_finds_a_version_that_is_past_and_one_that_is_still_to_come() {
+        let (mut model, first) = started();
+        let read = |model: &Model, files: &[Option<String>]| {
+            model.read_now(0, |name| {
+                let same = |o: &crate::Output| (o.directory, o.path) == (0, name);
+                let index = OUTPUTS.iter().position(same).unwrap();
+                files[index].clone().unwrap()
+            })
+        };
+        model.edit(|vault| vault.renew(LINES[0].uid));
+        let second = perfect(model.vault());
+        // Published already, or about to be.
+        read(&model, &first).unwrap();
+        read(&model, &second).unwrap();
+        model
+            .called(at(15), GOOD, |index| second[index].clone())
+            .unwrap();
+        let error = read(&model, &first).unwrap_err();
+        assert!(error.starts_with("orders.json: must not be"), "{error}");
+        // The vault has gone on without a call.
+        model.edit(|vault| vault.renew(LINES[0].uid));
+        model.edit(|vault| vault.renew(LINES[0].uid));
+        read(&model, &second).unwrap();
+        read(&model, &first).unwrap_err();
+        let other = perfect(model.vault())[2].clone();
+        let mut swapped = second.clone();
+        swapped[0] = other;
+        read(&model, &swapped).unwrap_err();
     }
 }

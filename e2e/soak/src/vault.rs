@@ -7,9 +7,6 @@ use std::collections::BTreeMap;
 use keeper_sim::{Change, Edit, Json};
 use serde_json::{Map, Value};
 
-/// The clients that may read the vault.
-pub const VAULT_CLIENTS: [&str; 2] = ["default", "second"];
-
 /// Folder of the record that is selected by its path.
 const FOLDER: &str = "Production/Databases";
 
@@ -210,9 +207,9 @@ impl Vault {
         })
     }
 
-    /// The vault in keeper-sim's format.
+    /// The vault in keeper-sim's format, and who may read it.
     #[must_use]
-    pub fn to_yaml(&self) -> String {
+    pub fn to_yaml(&self, clients: &[&str]) -> String {
         let records = |in_folder: bool| -> Vec<Value> {
             let all = self.records.iter();
             all.filter(|(_, record)| record.in_folder == in_folder)
@@ -232,7 +229,7 @@ impl Vault {
                 })
                 .collect()
         };
-        let clients: Vec<Value> = VAULT_CLIENTS
+        let clients: Vec<Value> = clients
             .iter()
             .map(|name| serde_json::json!({"name": name}))
             .collect();

@@ -1,6 +1,6 @@
 //! The keeper-sim of a namespace.
 
-use crate::command::run;
+use crate::command::{Output, run};
 use serde_json::Value;
 
 /// The client whose device config is in the namespace's Secret.
@@ -24,9 +24,15 @@ impl Keeper {
     /// # Panics
     /// If it fails.
     pub fn run(&self, arguments: &[&str]) -> String {
+        self.try_run(arguments)
+            .expect_success(&format!("keeper-sim {}", arguments.join(" ")))
+    }
+
+    /// Runs a subcommand of keeper-sim, whatever comes of it.
+    #[must_use]
+    pub fn try_run(&self, arguments: &[&str]) -> Output {
         let environment = [("KEEPER_SIM_NAMESPACE", self.namespace.as_str())];
         run("keeper-sim", arguments, &environment, None)
-            .expect_success(&format!("keeper-sim {}", arguments.join(" ")))
     }
 
     /// Changes fields of a record, as in `password=new`.
@@ -41,6 +47,12 @@ impl Keeper {
         self.counts()[client]["get_secret"]["total"]
             .as_u64()
             .unwrap_or(0)
+    }
+
+    /// Attachments that a client has downloaded, or tried to.
+    #[must_use]
+    pub fn downloads(&self, client: &str) -> u64 {
+        self.counts()[client]["file"]["total"].as_u64().unwrap_or(0)
     }
 
     /// Calls of any endpoint that a client has made.

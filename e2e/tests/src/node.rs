@@ -2,7 +2,7 @@
 
 use crate::command::{repository, run};
 use serde_json::Value;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Runs a command among the node's processes, which must succeed; its standard output.
 ///
@@ -31,9 +31,60 @@ pub fn client(command: &[&str]) -> String {
 /// The folder of the components' logs.
 #[must_use]
 pub fn logs() -> PathBuf {
-    let state = std::env::var_os("KEEPER_CLUSTER")
-        .map_or_else(|| repository().join("target/cluster"), PathBuf::from);
-    state.join("log")
+    state().join("log")
+}
+
+/// The node's root directory, for this machine's root: quicker than a command in there.
+///
+/// # Panics
+/// If no node is up.
+#[must_use]
+pub fn root() -> PathBuf {
+    let supervisor =
+        std::fs::read_to_string(state().join("supervisor")).expect("the node has a supervisor");
+    let pid = supervisor
+        .split_whitespace()
+        .next()
+        .expect("its file has the process");
+    Path::new("/proc").join(pid).join("root")
+}
+
+/// What a process of the node sees as its root directory.
+#[must_use]
+pub fn root_of(process: &str) -> PathBuf {
+    root().join("proc").join(process).join("root")
+}
+
+/// This machine's number of a process of the node that is alone in its container.
+///
+/// # Panics
+/// If the process is gone.
+#[must_use]
+pub fn process_here(process: &str) -> String {
+    let processes = std::fs::read_to_string(memory_cgroup(process).join("cgroup.procs"));
+    processes.expect("the process runs").trim().to_owned()
+}
+
+/// The directory of the memory cgroup that a process of the node is in: of version 1 if there is one, else of version 2.
+///
+/// # Panics
+/// If the process is gone.
+#[must_use]
+pub fn memory_cgroup(process: &str) -> PathBuf {
+    let file = root().join("proc").join(process).join("cgroup");
+    let lines = std::fs::read_to_string(file).expect("the process runs");
+    let path = |marker: &str| {
+        lines
+            .lines()
+            .find_map(|line| line.split_once(marker))
+            .map(|(_, path)| path.trim_start_matches('/'))
+    };
+    let top = Path::new("/sys/fs/cgroup");
+    match (path(":memory:"), path("0::")) {
+        (Some(path), _) => top.join("memory").join(path),
+        (None, Some(path)) => top.join(path),
+        (None, None) => panic!("no cgroup in {lines}"),
+    }
 }
 
 /// The audited requests that created pods in a namespace.
@@ -51,6 +102,11 @@ pub fn created_pods(namespace: &str) -> Vec<Value> {
                 && event["objectRef"]["subresource"].is_null()
         })
         .collect()
+}
+
+fn state() -> PathBuf {
+    std::env::var_os("KEEPER_CLUSTER")
+        .map_or_else(|| repository().join("target/cluster"), PathBuf::from)
 }
 
 /// The process of a running container, by the ID that its status has.

@@ -9,12 +9,15 @@
 //! line or metric here can hold one.
 
 mod agent;
+mod attachments;
 mod dir;
 pub mod environment;
 mod failure;
+mod folders;
 mod host;
 mod memory;
 mod metrics;
+mod names;
 mod post;
 mod process;
 mod processes;
@@ -26,6 +29,7 @@ mod run;
 pub mod schedule;
 mod select;
 mod source;
+mod staged;
 mod state;
 pub mod status;
 pub mod text;
@@ -33,13 +37,13 @@ pub mod wait;
 
 pub use agent::{Agent, Refresh};
 pub use environment::Pod;
-pub use failure::{Failure, Reason};
+pub use failure::{AttachmentFailure, Failure, Reason};
 pub use host::{Host, Node};
 pub use metrics::Metrics;
 pub use process::harden;
 pub use publish::PublishError;
-pub use render::RenderError;
+pub use render::{RenderError, env_name};
 pub use run::{Exit, Runner, Standing};
 pub use source::SourceError;
-pub use state::{Outcome, Pin, Store};
+pub use state::{Outcome, Pin, State, Store};
 pub use wait::wait;

@@ -185,8 +185,5 @@ fn first<'v>(
 }
 
 fn reference(selection: &Selection) -> &RecordRef {
-    match selection {
-        Selection::Record(record) | Selection::Field { record, .. } => record,
-        Selection::Notation(notation) => &notation.record,
-    }
+    selection.record()
 }

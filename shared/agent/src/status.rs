@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::dir::Dir;
 use crate::environment::Pod;
+use crate::folders::Selected;
 use crate::host::Host;
 use crate::publish::Publisher;
 use crate::run::Standing;
@@ -70,16 +71,14 @@ impl Status {
             .iter()
             .map(|directory| Publisher::existing(&root, directory))
             .collect();
-        let outputs: Vec<_> = config
+        let mut outputs: Vec<_> = config
             .outputs
             .iter()
             .map(|output| {
-                let directory = config.directories.get(output.directory);
                 let publisher = publishers.get(output.directory).and_then(Option::as_ref);
-                let mount_path = directory.map_or("", |d| d.mount_path.trim_end_matches('/'));
                 let pin = selector.pin(output);
                 OutputStatus {
-                    path: format!("{mount_path}/{}", output.path),
+                    path: visible(config, output.directory, &output.path),
                     record_uid: pin.map(|pin| pin.uid.to_string()),
                     revision: pin.map(|pin| pin.revision),
                     published_age_seconds: publisher
@@ -88,6 +87,19 @@ impl Status {
                 }
             })
             .collect();
+        let mut folders = Selected::default();
+        folders.set_known(state.folders.clone());
+        outputs.extend(folders.published(config).map(|(directory, path, file)| {
+            let publisher = publishers.get(directory).and_then(Option::as_ref);
+            OutputStatus {
+                path: visible(config, directory, &path),
+                record_uid: Some(file.uid.to_string()),
+                revision: Some(file.revision),
+                published_age_seconds: publisher
+                    .and_then(|publisher| publisher.published_at(&path))
+                    .map(|at| since(at).as_secs()),
+            }
+        }));
         let age = last_success.and_then(|success| success.age(host));
         let all_there = outputs.iter().all(|o| o.published_age_seconds.is_some());
         let good_for = Duration::from_secs(config.cache_seconds);
@@ -105,6 +117,13 @@ impl Status {
     }
 }
 
+/// The application's path of a file.
+fn visible(config: &AgentConfig, directory: usize, path: &str) -> String {
+    let directory = config.directories.get(directory);
+    let mount_path = directory.map_or("", |d| d.mount_path.trim_end_matches('/'));
+    format!("{mount_path}/{path}")
+}
+
 /// What stands in the state, or the regular slot that follows from pod and clock.
 fn next_call(
     config: &AgentConfig,
@@ -116,7 +135,7 @@ fn next_call(
     let now = state.clock.at(host.uptime());
     let planned = match (state.next_call, age) {
         (Some(planned), _) => planned,
-        (None, Some(age)) if state.complete && !config.outputs.is_empty() => {
+        (None, Some(age)) if state.complete && config.selects_anything() => {
             let interval = Duration::from_secs(config.refresh_interval_seconds.into());
             let schedule = Schedule::new(Grid::STANDARD, interval, &pod.uid);
             let after_last: KeeperTime = schedule.regular(now.minus(age));

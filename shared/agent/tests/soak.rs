@@ -17,18 +17,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use keeper_agent::schedule::Grid;
 use keeper_agent::{Agent, Host, Pod, Runner};
 use keeper_contract::Directory;
 use keeper_sim::{FaultKind, Outcome, SimHandle};
-use keeper_soak::{Action, Answer, Model, OUTPUTS, Script, VAULT_CLIENTS, Vault};
+use keeper_soak::{Action, Answer, Model, OUTPUTS, Script, Stage, Vault};
 use support::Bench;
-use tokio::sync::Notify;
+use support::virtual_host::VirtualHost;
 
-/// Keeper's time when a run begins.
-const EPOCH: Duration = Duration::from_secs(1_800_000_000);
+/// The clients that may read the vault.
+const CLIENTS: [&str; 2] = ["default", "second"];
 /// The agent looks at the uptime at least as often as this.
 const SEEN_AFTER: Duration = Duration::from_secs(61);
 /// How long a run goes on after the last trouble: longer than the longest back-off.
@@ -56,7 +56,7 @@ async fn soak(seed: u64, hours: u64) {
         .map(|output| format!("{} -> {}", output.selection, output.path))
         .collect();
     let selections: Vec<&str> = selections.iter().map(String::as_str).collect();
-    let mut bench = Bench::new(&vault.to_yaml(), &selections).await;
+    let mut bench = Bench::new(&vault.to_yaml(&CLIENTS), &selections).await;
     // Its rule counts in real time.
     bench.sim.set_throttle(None);
     bench.config.refresh_interval_seconds = 15;
@@ -69,53 +69,42 @@ async fn soak(seed: u64, hours: u64) {
         output.directory = spec.directory;
     }
     let end = Duration::from_secs(hours * 3600);
-    let host = Virtual(Arc::new(Shared {
-        world: Mutex::new(World {
-            seed,
-            now: Duration::ZERO,
-            node_ahead_ms: 0,
-            random: fastrand::Rng::with_seed(seed),
-            model: Model::new(vault),
-            script: Script::new(seed, end),
-            end: end + QUIET,
-            sim: bench.sim.handle(),
-            auth: bench.root.path().join("auth"),
-            client: 0,
-            retry_after: None,
-            volume: bench.volume(),
-            stop: None,
-            log: Vec::new(),
-            calls: 0,
-            answers: 0,
-        }),
-        stopped: Notify::new(),
-    }));
-    host.world().set_clock();
+    let node = VirtualHost::new(&bench.sim, seed);
+    let world = Shared(Arc::new(Mutex::new(World {
+        seed,
+        node: node.clone(),
+        model: Model::new(vault),
+        script: Script::new(seed, Stage::Virtual, end),
+        sim: bench.sim.handle(),
+        auth: bench.root.path().join("auth"),
+        client: 0,
+        retry_after: None,
+        volume: bench.volume(),
+        log: Vec::new(),
+        calls: 0,
+        answers: 0,
+    })));
 
     let reader = Reader::default();
     loop {
         let mut started = false;
-        let observed = host.clone();
-        let mut runner = runner(&bench, host.clone());
-        tokio::select! {
+        let mut runner = runner(&bench, &node, seed);
+        let killed = tokio::select! {
             ended = runner.run(|_| {
                 // The first word is about what an earlier process has left.
                 if std::mem::replace(&mut started, true) {
-                    observed.world().called();
-                    reader.start(&observed);
+                    world.get().called();
+                    reader.start(&world);
                 }
-            }) => host.world().fail(&format!("the sidecar ended: {ended:?}")),
-            () = host.0.stopped.notified() => {}
-        }
+            }) => world.get().fail(&format!("the sidecar ended: {ended:?}")),
+            killed = live(&node, &world, end + QUIET) => killed,
+        };
         drop(runner);
-        let mut world = host.world();
-        match world.stop.take() {
-            Some(Stop::Killed(down)) => world.restarted(down),
-            _ => break,
-        }
+        let Some(down) = killed else { break };
+        world.get().restarted(down);
     }
-    let reads = reader.stop(&host);
-    let world = host.world();
+    let reads = reader.stop(&world);
+    let world = world.get();
     let calls = world.calls;
     // Or little was tested.
     assert!(
@@ -124,48 +113,55 @@ async fn soak(seed: u64, hours: u64) {
         world.answers
     );
     assert!(reads > 100, "{reads} reads");
-    if world.model.answered_at().unwrap() + QUIET / 2 < world.now {
+    if world.model.answered_at().unwrap() + QUIET / 2 < node.uptime() {
         world.fail("keeper was there again, and nothing was fetched");
     }
 }
 
 /// What a process of this pod runs.
-fn runner(bench: &Bench, host: Virtual) -> Runner<Virtual> {
+fn runner(bench: &Bench, node: &VirtualHost, seed: u64) -> Runner<VirtualHost> {
     let opened = Agent::open(bench.config.clone(), &bench.volume(), bench.metrics.clone());
     let (agent, store) = opened.unwrap();
     let pod = Pod {
         name: "pod".into(),
         namespace: "default".into(),
-        uid: format!("{}-7a31-4a1c-9d52-0a4d1f4f3b11", host.world().seed),
+        uid: format!("{seed}-7a31-4a1c-9d52-0a4d1f4f3b11"),
     };
-    Runner::new(
-        host,
-        agent,
-        store,
-        &pod,
-        Grid::STANDARD,
-        bench.metrics.clone(),
-    )
+    let (node, metrics) = (node.clone(), bench.metrics.clone());
+    Runner::new(node, agent, store, &pod, Grid::STANDARD, metrics)
 }
 
-/// A machine whose time passes when somebody sleeps. What the script has planned happens meanwhile.
-#[derive(Clone)]
-struct Virtual(Arc<Shared>);
+/// Lets a process live, and happen what is planned, until it is killed or all is over. Returns how long there is none.
+async fn live(node: &VirtualHost, world: &Shared, end: Duration) -> Option<Duration> {
+    while node.uptime() < end {
+        let next = world.get().script.next_at().unwrap_or(end).min(end);
+        node.advance(next.saturating_sub(node.uptime())).await;
+        let mut world = world.get();
+        world.check_call();
+        while world.script.next_at().is_some_and(|at| at <= node.uptime()) {
+            if let Some(down) = world.happen() {
+                return Some(down);
+            }
+        }
+    }
+    None
+}
 
-struct Shared {
-    world: Mutex<World>,
-    stopped: Notify,
+/// The world, for the process, for its reader, and for what happens to them.
+#[derive(Clone)]
+struct Shared(Arc<Mutex<World>>);
+
+impl Shared {
+    fn get(&self) -> MutexGuard<'_, World> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 struct World {
     seed: u64,
-    /// True time since the beginning, which is Keeper's.
-    now: Duration,
-    node_ahead_ms: i64,
-    random: fastrand::Rng,
+    node: VirtualHost,
     model: Model,
     script: Script,
-    end: Duration,
     sim: SimHandle,
     auth: PathBuf,
     /// Index of the client whose config is mounted.
@@ -173,94 +169,20 @@ struct World {
     /// What throttled calls are told.
     retry_after: Option<Duration>,
     volume: PathBuf,
-    /// Why the process is to be dropped.
-    stop: Option<Stop>,
     log: Vec<String>,
     calls: u32,
     answers: u32,
 }
 
-enum Stop {
-    Killed(Duration),
-    Over,
-}
-
-impl Virtual {
-    fn world(&self) -> MutexGuard<'_, World> {
-        self.0.world.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Host for Virtual {
-    fn now(&self) -> SystemTime {
-        let world = self.world();
-        let step = Duration::from_millis(world.node_ahead_ms.unsigned_abs());
-        let now = UNIX_EPOCH + EPOCH + world.now;
-        if world.node_ahead_ms < 0 {
-            now - step
-        } else {
-            now + step
-        }
-    }
-
-    fn uptime(&self) -> Duration {
-        self.world().now
-    }
-
-    fn boot_id(&self) -> String {
-        "virtual".to_owned()
-    }
-
-    async fn sleep(&self, duration: Duration) {
-        let (stopped, stops) = {
-            let mut world = self.world();
-            let stopped = world.stop.is_some();
-            (stopped, stopped || world.pass(duration))
-        };
-        if stops && !stopped {
-            self.0.stopped.notify_one();
-        }
-        if stops {
-            std::future::pending::<()>().await;
-        }
-        tokio::task::yield_now().await;
-    }
-
-    fn random(&self) -> u64 {
-        self.world().random.u64(..)
-    }
-}
-
 impl World {
-    /// Lets time pass and happen what is planned. Says whether the process ends in it.
-    fn pass(&mut self, duration: Duration) -> bool {
-        let mut until = self.now + duration;
-        while let Some(at) = self.script.next_at().filter(|at| *at <= until) {
-            self.now = self.now.max(at);
-            let Some(action) = self.script.next(&mut self.model) else {
-                continue;
-            };
-            self.note(&format!("{action:?}"));
-            if let Action::Suspend(asleep) = action {
-                until += asleep;
-            }
-            self.act(action);
-            if self.stop.is_some() {
-                return true;
-            }
-        }
-        self.now = until;
-        self.set_clock();
-        if self.now > self.model.call_by() {
-            self.fail(&format!("no call by {:?}", self.model.call_by()));
-        }
-        if self.now >= self.end {
-            self.stop = Some(Stop::Over);
-        }
-        self.stop.is_some()
+    /// Lets the next event happen. Returns for how long there is no process, if it kills the one there is.
+    fn happen(&mut self) -> Option<Duration> {
+        let action = self.script.next(&mut self.model)?;
+        self.note(&format!("{action:?}"));
+        self.act(action)
     }
 
-    fn act(&mut self, action: Action) {
+    fn act(&mut self, action: Action) -> Option<Duration> {
         match action {
             Action::Edit(edit) => {
                 self.sim.edit(&edit).unwrap();
@@ -286,44 +208,49 @@ impl World {
                 self.sim.rotate_server_key(None).unwrap();
             }
             Action::Revoke => {
-                let client = VAULT_CLIENTS[self.client];
+                let client = CLIENTS[self.client];
                 self.sim.set_revoked(client, true).unwrap();
             }
             Action::Readmit => {
-                for client in VAULT_CLIENTS {
+                for client in CLIENTS {
                     self.sim.set_revoked(client, false).unwrap();
                 }
             }
             Action::SwapConfig => {
-                self.client = (self.client + 1) % VAULT_CLIENTS.len();
-                let config = self.sim.device_config_of(VAULT_CLIENTS[self.client]);
+                self.client = (self.client + 1) % CLIENTS.len();
+                let config = self.sim.device_config_of(CLIENTS[self.client]);
                 fs::write(self.auth.join("new"), config.unwrap()).unwrap();
                 fs::rename(self.auth.join("new"), self.auth.join("config")).unwrap();
             }
-            Action::Kill(down) => self.stop = Some(Stop::Killed(down)),
+            Action::Kill(down) => return Some(down),
             Action::Suspend(asleep) => {
-                self.now += asleep;
-                self.model.disturbed(self.now + SEEN_AFTER);
+                self.node.suspend(asleep);
+                self.model.disturbed(self.node.uptime() + SEEN_AFTER);
             }
             // Neither a process nor the next one is to mind.
-            Action::StepClock(ahead) => self.node_ahead_ms = ahead,
+            Action::StepClock(ahead) => self.node.put_clock(ahead),
         }
+        None
     }
 
     /// The next process begins after `down`.
     fn restarted(&mut self, down: Duration) {
-        let until = self.now + down;
+        let until = self.node.uptime() + down;
         self.model.disturbed(until);
-        // Whatever else would end the process has no process to end.
-        while self.pass(until.saturating_sub(self.now)) {
-            if matches!(self.stop, Some(Stop::Over)) {
-                break;
-            }
-            self.stop = None;
+        while let Some(at) = self.script.next_at().filter(|at| *at <= until) {
+            self.node.pass(at.saturating_sub(self.node.uptime()));
+            self.happen();
         }
-        self.stop = None;
-        self.model.disturbed(self.now);
+        self.node.pass(until.saturating_sub(self.node.uptime()));
+        self.model.disturbed(self.node.uptime());
         self.note("started again");
+    }
+
+    fn check_call(&self) {
+        let by = self.model.call_by();
+        if self.node.uptime() > by {
+            self.fail(&format!("no call by {by:?}"));
+        }
     }
 
     /// Judges the call that has just ended.
@@ -345,17 +272,9 @@ impl World {
             let dir = self.volume.join(format!("dirs/{}", output.directory));
             fs::read_to_string(dir.join(output.path)).ok()
         };
-        if let Err(problem) = self.model.called(self.now, answer, seen) {
+        if let Err(problem) = self.model.called(self.node.uptime(), answer, seen) {
             self.fail(&problem);
         }
-    }
-
-    /// Puts Keeper's clock right, which runs in real time.
-    fn set_clock(&self) {
-        let real = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        let millis = |time: Duration| i64::try_from(time.as_millis()).unwrap();
-        let ahead = millis(EPOCH + self.now) - millis(real);
-        self.sim.set_clock_offset_ms(ahead);
     }
 
     fn note(&mut self, what: &str) {
@@ -363,7 +282,7 @@ impl World {
         let what: String = what.chars().take(300).collect();
         let words = what.split(' ').filter(|word| !word.starts_with("xx"));
         let what = words.collect::<Vec<_>>().join(" ");
-        self.log.push(format!("{:?} {what}", self.now));
+        self.log.push(format!("{:?} {what}", self.node.uptime()));
     }
 
     fn fail(&self, problem: &str) -> ! {
@@ -371,7 +290,7 @@ impl World {
         panic!(
             "SOAK_SEED={}: at {:?}: {problem}\n{}",
             self.seed,
-            self.now,
+            self.node.uptime(),
             log.join("\n")
         );
     }
@@ -386,18 +305,18 @@ struct Reader {
 
 impl Reader {
     /// Begins, if it hasn't.
-    fn start(&self, host: &Virtual) {
+    fn start(&self, world: &Shared) {
         let mut thread = self.thread.lock().unwrap();
         if thread.is_some() {
             return;
         }
-        let (ends, host) = (Arc::clone(&self.ends), host.clone());
-        let dirs = [0, 1].map(|n| host.world().volume.join(format!("dirs/{n}")));
+        let (ends, world) = (Arc::clone(&self.ends), world.clone());
+        let dirs = [0, 1].map(|n| world.get().volume.join(format!("dirs/{n}")));
         *thread = Some(std::thread::spawn(move || {
             let mut reads = 0;
             while !ends.load(Ordering::Relaxed) {
                 for (directory, path) in dirs.iter().enumerate() {
-                    read(&host, &ends, directory, path);
+                    read(&world, &ends, directory, path);
                     reads += 1;
                 }
                 // Leave the processor to the one that writes.
@@ -408,12 +327,12 @@ impl Reader {
     }
 
     /// How often it has read everything.
-    fn stop(&self, host: &Virtual) -> u32 {
+    fn stop(&self, world: &Shared) -> u32 {
         self.ends.store(true, Ordering::Relaxed);
         let thread = self.thread.lock().unwrap().take().unwrap();
         thread
             .join()
-            .unwrap_or_else(|_| host.world().fail("the reader has seen something wrong"))
+            .unwrap_or_else(|_| world.get().fail("the reader has seen something wrong"))
     }
 }
 
@@ -424,7 +343,7 @@ impl Drop for Reader {
 }
 
 /// Reads one directory's files from one generation, and each as the application opens it.
-fn read(host: &Virtual, ends: &AtomicBool, directory: usize, path: &Path) {
+fn read(world: &Shared, ends: &AtomicBool, directory: usize, path: &Path) {
     let names = OUTPUTS.iter().filter(|o| o.directory == directory);
     let names: Vec<&str> = names.map(|output| output.path).collect();
     loop {
@@ -447,7 +366,7 @@ fn read(host: &Virtual, ends: &AtomicBool, directory: usize, path: &Path) {
                     let index = names.iter().position(|n| *n == name);
                     contents[index.unwrap()].clone()
                 };
-                let world = host.world();
+                let world = world.get();
                 if let Err(problem) = world.model.read(directory, content) {
                     world.fail(&problem);
                 }

@@ -1,7 +1,9 @@
 //! What admission hands to the agents: titles, paths and intervals as typed JSON in one environment
 //! variable, never a secret value. Annotations are parsed once, at admission; the agents trust this.
 
-use keeper_notation::{Notation, RecordRef};
+use std::fmt;
+
+use keeper_notation::{FolderPath, Notation, RecordRef};
 use serde::{Deserialize, Serialize};
 
 use crate::proxy::{NoProxy, ProxyUrl};
@@ -21,8 +23,11 @@ pub struct AgentConfig {
     pub proxy: Option<Proxy>,
     /// The directories of the volume that the application mounts.
     pub directories: Vec<Directory>,
-    /// The files to publish. Empty: authenticate once, publish nothing.
+    /// The files to publish. No file and no folder: authenticate once, publish nothing.
     pub outputs: Vec<Output>,
+    /// The folders whose records are published, a file each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub folders: Vec<FolderOutput>,
     /// Seconds between two refreshes, a multiple of 15.
     pub refresh_interval_seconds: u32,
     /// Whether the application may not start without its secrets.
@@ -101,10 +106,61 @@ pub struct Output {
     pub path: String,
     /// What of the vault.
     pub selection: Selection,
+    /// The fields of a record that it holds; empty: all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<String>,
     /// How it becomes bytes.
     pub format: Format,
+    /// Its permission bits, as `"0440"`; none: [`AgentConfig::file_mode`].
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "octal::optional"
+    )]
+    pub mode: Option<u32>,
     /// The annotation that asked for it, for messages.
     pub annotation: String,
+}
+
+/// A folder of the vault whose records are published, a JSON file each.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FolderOutput {
+    /// Index into [`AgentConfig::directories`].
+    pub directory: usize,
+    /// Path of the files' directory below that one; clean and relative, empty: that directory itself.
+    pub path: String,
+    /// The folder.
+    pub folder: FolderRef,
+    /// The annotation that asked for it, for messages.
+    pub annotation: String,
+}
+
+/// How a folder is named.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum FolderRef {
+    /// By its UID.
+    Uid(String),
+    /// By its path; one that looks like a UID is that, if there is such a folder.
+    Path(FolderPath),
+}
+
+impl fmt::Display for FolderRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Uid(uid) => f.write_str(uid),
+            Self::Path(path) => path.fmt(f),
+        }
+    }
+}
+
+impl AgentConfig {
+    /// Whether there is anything to publish, and so to refresh.
+    #[must_use]
+    pub fn selects_anything(&self) -> bool {
+        !self.outputs.is_empty() || !self.folders.is_empty()
+    }
 }
 
 /// What an output selects from the vault.
@@ -122,14 +178,29 @@ pub enum Selection {
     },
     /// A Keeper Notation.
     Notation(Notation),
+    /// An attachment.
+    File {
+        /// The record.
+        record: RecordRef,
+        /// Its name, title or UID.
+        file: String,
+    },
 }
 
 /// How a selection is rendered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
-    /// A JSON object of the record.
+    /// A JSON object.
     Json,
+    /// Assignments that a POSIX shell reads.
+    Env,
+    /// A YAML mapping.
+    Yaml,
+    /// What Java's `Properties` reads.
+    Properties,
+    /// A section `[secret]` that Python's `configparser` reads.
+    Ini,
     /// One value as it is.
     Raw,
 }
@@ -181,5 +252,25 @@ mod octal {
             .ok()
             .filter(|mode| *mode <= 0o777)
             .ok_or_else(|| D::Error::custom("a file mode is four octal digits"))
+    }
+
+    pub(super) mod optional {
+        use serde::{Deserializer, Serializer};
+
+        pub(crate) fn serialize<S: Serializer>(
+            mode: &Option<u32>,
+            serializer: S,
+        ) -> Result<S::Ok, S::Error> {
+            match mode {
+                Some(mode) => super::serialize(mode, serializer),
+                None => serializer.serialize_none(),
+            }
+        }
+
+        pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+            deserializer: D,
+        ) -> Result<Option<u32>, D::Error> {
+            super::deserialize(deserializer).map(Some)
+        }
     }
 }

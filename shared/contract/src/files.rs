@@ -1,14 +1,17 @@
-//! The files that a pod asks for: what `secret`, `secrets` and `secret-<name>` select, and where each goes.
+//! The files that a pod asks for: what `secret`, `secrets`, `secret-<name>` and `file-<name>` select, and where each
+//! goes.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use keeper_notation::RecordRef;
 
-use crate::agent_config::Selection;
+use crate::agent_config::{Format, Selection};
 use crate::annotations;
+use crate::format::rendering;
 use crate::path::{CleanPath, default_path, slug};
 use crate::problem::{Findings, Reason, quoted};
+use crate::scalars::FileMode;
 use crate::selection::{self, SelectionError, Value};
 
 /// One file that is asked for.
@@ -17,17 +20,27 @@ pub(crate) struct File {
     /// Annotation without prefix.
     pub(crate) annotation: String,
     pub(crate) selection: Selection,
+    /// The fields of a record that it holds; empty: all of them.
+    pub(crate) fields: Vec<String>,
+    pub(crate) format: Format,
+    /// The mode, where it has one of its own.
+    pub(crate) mode: Option<FileMode>,
     pub(crate) path: CleanPath,
 }
 
 /// What is wrong with one value.
 struct Wrong(Reason, String);
 
-/// Reads the files of a pod's annotations, in the order of their names.
-pub(crate) fn read(annotations: &BTreeMap<&str, &str>, findings: &mut Findings) -> Vec<File> {
+/// Reads the files of a pod's annotations, in the order of their names; `format` is the annotation of that
+/// name.
+pub(crate) fn read(
+    annotations: &BTreeMap<&str, &str>,
+    format: Option<Format>,
+    findings: &mut Findings,
+) -> Vec<File> {
     let mut files = Vec::new();
     for (annotation, text) in annotations {
-        let mut take = |name, value| match file(annotation, name, value) {
+        let mut take = |name, value| match file(annotation, name, value, format) {
             Ok(file) => files.push(file),
             Err(Wrong(reason, message)) => findings.problem(annotation, reason, message),
         };
@@ -44,6 +57,14 @@ pub(crate) fn read(annotations: &BTreeMap<&str, &str>, findings: &mut Findings) 
                 Some((family, Some(name))) if family.name == "secret-<name>" => {
                     take(Some(name), text);
                 }
+                Some((family, Some(_))) if family.name == "file-<name>" => {
+                    match attachment(annotation, text) {
+                        Ok(file) => files.push(file),
+                        Err(Wrong(reason, message)) => {
+                            findings.problem(annotation, reason, message)
+                        }
+                    }
+                }
                 _ => {}
             },
         }
@@ -52,7 +73,12 @@ pub(crate) fn read(annotations: &BTreeMap<&str, &str>, findings: &mut Findings) 
 }
 
 /// One file: `name` is what `secret-<name>` gives it.
-fn file(annotation: &str, name: Option<&str>, text: &str) -> Result<File, Wrong> {
+fn file(
+    annotation: &str,
+    name: Option<&str>,
+    text: &str,
+    format: Option<Format>,
+) -> Result<File, Wrong> {
     let wrong = |reason, why: &dyn fmt::Display| Wrong(reason, format!("{}: {why}", quoted(text)));
     let (selection, path) = match (selection::parse(text), name) {
         (Ok(Value::Selection(selection, path)), _) => (selection, path),
@@ -68,18 +94,43 @@ fn file(annotation: &str, name: Option<&str>, text: &str) -> Result<File, Wrong>
         }
         (Err(error), _) => return Err(wrong(Reason::BadSelection, &error)),
     };
-    if selection::is_attachment(&selection) {
-        let why = "this version does not do attachments yet: remove it";
-        return Err(wrong(Reason::NotYet, &why));
-    }
     let path = match path {
         Some(path) => path,
         None => default_path(&default_name(&selection, name))
             .map_err(|error| wrong(Reason::BadPath, &error))?,
     };
+    let fields = Vec::new();
+    let format = rendering(None, &selection, &fields, format)
+        .map_err(|error| wrong(Reason::Conflict, &error))?;
     Ok(File {
         annotation: annotation.to_owned(),
         selection,
+        fields,
+        format,
+        mode: None,
+        path,
+    })
+}
+
+/// One attachment.
+fn attachment(annotation: &str, text: &str) -> Result<File, Wrong> {
+    let wrong = |reason, why: &dyn fmt::Display| Wrong(reason, format!("{}: {why}", quoted(text)));
+    let (selection, path) = match selection::parse_attachment(text) {
+        Ok(parsed) => parsed,
+        Err(SelectionError::Path(error)) => return Err(Wrong(Reason::BadPath, error.to_string())),
+        Err(error) => return Err(wrong(Reason::BadSelection, &error)),
+    };
+    let path = match path {
+        Some(path) => path,
+        None => default_path(selection.attachment().unwrap_or_default())
+            .map_err(|error| wrong(Reason::BadPath, &error))?,
+    };
+    Ok(File {
+        annotation: annotation.to_owned(),
+        selection,
+        fields: Vec::new(),
+        format: Format::Raw,
+        mode: None,
         path,
     })
 }

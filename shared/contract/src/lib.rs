@@ -8,6 +8,8 @@ mod agent_config;
 pub mod annotations;
 pub mod duration;
 mod files;
+mod folders;
+mod format;
 mod identity;
 mod inject;
 pub mod layout;
@@ -29,7 +31,8 @@ mod workload;
 
 pub use admission::{Cluster, Decision, Injection, Shape, SkipReason, admit};
 pub use agent_config::{
-    AgentConfig, Auth, Directory, Format, LogFormat, LogLevel, OnStale, Output, Proxy, Selection,
+    AgentConfig, Auth, Directory, FolderOutput, FolderRef, Format, LogFormat, LogLevel, OnStale,
+    Output, Proxy, Selection,
 };
 pub use problem::{Denial, Problem, Reason};
 pub use proxy::{NoProxy, NoProxyError, ProxyError, ProxyUrl};

@@ -4,31 +4,37 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-use crate::agent_config::{Directory, Output};
+use crate::agent_config::{Directory, FolderOutput, Output};
 use crate::annotations::PREFIX;
 use crate::files::File;
+use crate::folders::FolderRequest;
 use crate::layout;
-use crate::path::CleanPath;
+use crate::path::{CleanPath, PathError};
 use crate::pod::Pod;
 use crate::problem::{Findings, Reason, quoted};
 
-/// The directories and outputs of the agents' config; both empty if nothing is selected.
+/// Directories, outputs and folders of the agents' config; all empty if nothing is selected.
+#[derive(Debug, Default)]
+pub(crate) struct Placed {
+    pub(crate) directories: Vec<Directory>,
+    pub(crate) outputs: Vec<Output>,
+    pub(crate) folders: Vec<FolderOutput>,
+}
+
+/// Gives files and folders their places.
 pub(crate) fn place(
     files: Vec<File>,
+    folders: Vec<FolderRequest>,
     pod: &Pod<'_>,
     findings: &mut Findings,
-) -> (Vec<Directory>, Vec<Output>) {
+) -> Placed {
     let mut outputs: Vec<Output> = Vec::new();
     let mut taken: BTreeMap<String, String> = BTreeMap::new();
     for file in files {
         let path = match file.path.in_output_dir() {
             Ok(path) => path.to_owned(),
             Err(error) => {
-                let reason = match error {
-                    crate::path::PathError::Elsewhere(_) => Reason::NotYet,
-                    _ => Reason::BadPath,
-                };
-                findings.problem(&file.annotation, reason, error);
+                findings.problem(&file.annotation, reason_of(&error), error);
                 continue;
             }
         };
@@ -48,8 +54,10 @@ pub(crate) fn place(
         outputs.push(Output {
             directory: 0,
             path,
-            format: file.selection.default_format(),
             selection: file.selection,
+            fields: file.fields,
+            format: file.format,
+            mode: file.mode.map(|mode| mode.0),
             annotation: format!("{PREFIX}{}", file.annotation),
         });
     }
@@ -67,15 +75,65 @@ pub(crate) fn place(
             );
         }
     }
-    let Some(first) = outputs.first() else {
-        return (Vec::new(), Vec::new());
+    let folders: Vec<FolderOutput> = folders
+        .into_iter()
+        .filter_map(|request| place_folder(request, &taken, findings))
+        .collect();
+    let first = outputs.first().map(|output| &output.annotation);
+    let Some(first) = first.or(folders.first().map(|folder| &folder.annotation)) else {
+        return Placed::default();
     };
     let directory = Directory {
         mount_path: layout::DEFAULT_OUTPUT_DIR.to_owned(),
         sub_path: format!("{}/0", layout::DIRECTORY_SUB_PATH),
-        mount_points: mount_points(pod, &first.annotation, &taken, findings),
+        mount_points: mount_points(pod, first, &taken, &folders, findings),
     };
-    (vec![directory], outputs)
+    Placed {
+        directories: vec![directory],
+        outputs,
+        folders,
+    }
+}
+
+/// A folder's files have names that only the vault knows: here it is only seen to it that there can be a directory.
+fn place_folder(
+    request: FolderRequest,
+    taken: &BTreeMap<String, String>,
+    findings: &mut Findings,
+) -> Option<FolderOutput> {
+    let path = match request.path.dir_in_output_dir() {
+        Ok(path) => path.to_owned(),
+        Err(error) => {
+            findings.problem("folder-path", reason_of(&error), error);
+            return None;
+        }
+    };
+    let above = parents(&path)
+        .chain([path.as_str()])
+        .find_map(|parent| taken.get(parent));
+    if let Some(other) = above {
+        findings.problem(
+            "folder-path",
+            Reason::PathTaken,
+            format_args!(
+                "{} is, or lies below, the file of {PREFIX}{other}: move one of them",
+                quoted(request.path.as_str())
+            ),
+        );
+    }
+    Some(FolderOutput {
+        directory: 0,
+        path,
+        folder: request.folder,
+        annotation: format!("{PREFIX}{}", request.annotation),
+    })
+}
+
+fn reason_of(error: &PathError) -> Reason {
+    match error {
+        PathError::Elsewhere(_) => Reason::NotYet,
+        _ => Reason::BadPath,
+    }
 }
 
 /// The pod's own mounts below the published directory, relative to it.
@@ -83,6 +141,7 @@ fn mount_points(
     pod: &Pod<'_>,
     first: &str,
     outputs: &BTreeMap<String, String>,
+    folders: &[FolderOutput],
     findings: &mut Findings,
 ) -> Vec<String> {
     let dir = CleanPath::lenient(layout::DEFAULT_OUTPUT_DIR);
@@ -108,7 +167,7 @@ fn mount_points(
                         "container {name} mounts volume {volume} at {at}: names that begin with `..` are the injector's own, move it"
                     ),
                 ),
-                Some(relative) => match in_the_way(relative, outputs) {
+                Some(relative) => match in_the_way(relative, outputs, folders) {
                     Some(annotation) => findings.problem(
                         annotation,
                         Reason::MountConflict,
@@ -132,9 +191,20 @@ fn mount_points(
     points.into_iter().collect()
 }
 
-/// The annotation of an output that is at `mount`, below or above it.
-fn in_the_way<'a>(mount: &str, outputs: &'a BTreeMap<String, String>) -> Option<&'a str> {
+/// The annotation of an output that is at `mount`, below or above it, or of a folder whose directory is at it or
+/// below.
+fn in_the_way<'a>(
+    mount: &str,
+    outputs: &'a BTreeMap<String, String>,
+    folders: &'a [FolderOutput],
+) -> Option<&'a str> {
     let below = format!("{mount}/");
+    let hidden = folders
+        .iter()
+        .find(|folder| folder.path == mount || folder.path.starts_with(&below));
+    if let Some(folder) = hidden {
+        return folder.annotation.strip_prefix(PREFIX);
+    }
     let mut after = outputs.range::<str, _>((Bound::Included(below.as_str()), Bound::Unbounded));
     let lower = after.next().filter(|(path, _)| path.starts_with(&below));
     lower

@@ -97,11 +97,22 @@ impl CleanPath {
         }
     }
 
-    /// The path relative to the published directory, if an output may be there.
+    /// The path relative to the published directory, if a file may be there.
     ///
     /// # Errors
     /// A place where nothing can be published, or not by this version.
     pub fn in_output_dir(&self) -> Result<&str, PathError> {
+        match self.dir_in_output_dir()? {
+            "" => Err(PathError::Directory(crate::problem::quoted(&self.0))),
+            relative => Ok(relative),
+        }
+    }
+
+    /// The path relative to the published directory, if a directory of files may be there; empty if it is that one.
+    ///
+    /// # Errors
+    /// A place where nothing can be published, or not by this version.
+    pub fn dir_in_output_dir(&self) -> Result<&str, PathError> {
         let shown = || crate::problem::quoted(&self.0);
         if FORBIDDEN
             .iter()
@@ -111,7 +122,6 @@ impl CleanPath {
         }
         match self.below(&Self::lenient(layout::DEFAULT_OUTPUT_DIR)) {
             None => Err(PathError::Elsewhere(shown())),
-            Some("") => Err(PathError::Directory(shown())),
             Some(relative) if relative.split('/').any(|part| part.starts_with("..")) => {
                 Err(PathError::Reserved(shown()))
             }

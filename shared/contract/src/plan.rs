@@ -7,7 +7,7 @@ use crate::agent_config::{AgentConfig, Auth, LogLevel, OnStale, Proxy};
 use crate::annotations::PREFIX;
 use crate::identity::Identity;
 use crate::layout;
-use crate::outputs;
+use crate::outputs::{self, Placed};
 use crate::pod::Pod;
 use crate::problem::{Findings, Reason};
 use crate::quantity::Quantity;
@@ -21,9 +21,11 @@ use crate::settings::Settings;
 const NATIVE_SIDECARS: u32 = 32;
 /// The agents' config travels in one environment variable; execve takes 128 KiB in one string.
 const MAX_CONFIG_BYTES: usize = 96 * 1024;
-/// Size of the volume: the generations' directories, and room for two generations of each output.
+/// Size of the volume: the generations' directories, and room for two generations of each file and folder.
 const TMPFS_BASE: u64 = 4 * 1024 * 1024;
 const TMPFS_OUTPUT: u64 = 2 * 64 * 1024;
+const TMPFS_ATTACHMENT: u64 = 2 * 1024 * 1024;
+const TMPFS_FOLDER: u64 = 8 * 1024 * 1024;
 const PAGE: u64 = 4096;
 /// Who the injected containers run as, where a signal does not need another.
 pub(crate) const USER: i64 = 65_532;
@@ -102,6 +104,7 @@ pub(crate) fn plan(
         ca,
         proxy,
         files,
+        folders,
         refresh_interval,
         init_only: _,
         fail_on_error,
@@ -120,8 +123,12 @@ pub(crate) fn plan(
         memory_limit: _,
         log_level,
     } = request;
-    let no_files = files.is_empty() && findings.problems.is_empty();
-    let (directories, outputs) = outputs::place(files, pod, findings);
+    let no_files = files.is_empty() && folders.is_empty() && findings.problems.is_empty();
+    let Placed {
+        directories,
+        outputs,
+        folders,
+    } = outputs::place(files, folders, pod, findings);
     if no_files {
         findings.warn(
             "inject",
@@ -149,6 +156,7 @@ pub(crate) fn plan(
         }),
         directories,
         outputs,
+        folders,
         refresh_interval_seconds: refresh_interval?.seconds(),
         fail_on_error,
         runs_to_completion: pod.runs_to_completion(),
@@ -231,12 +239,15 @@ fn tmpfs(request: &Request) -> Quantity {
     match request.tmpfs_size {
         Some(size) => Quantity::units(size.units_up().div_ceil(PAGE).saturating_mul(PAGE)),
         None => {
-            let files = u64::try_from(request.files.len()).unwrap_or(u64::MAX);
-            Quantity::units(
-                files
-                    .saturating_mul(TMPFS_OUTPUT)
-                    .saturating_add(TMPFS_BASE),
-            )
+            let sizes = request
+                .files
+                .iter()
+                .map(|file| match file.selection.attachment() {
+                    Some(_) => TMPFS_ATTACHMENT,
+                    None => TMPFS_OUTPUT,
+                });
+            let folders = request.folders.iter().map(|_| TMPFS_FOLDER);
+            Quantity::units(sizes.chain(folders).fold(TMPFS_BASE, u64::saturating_add))
         }
     }
 }

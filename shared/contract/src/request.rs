@@ -11,6 +11,7 @@ use crate::agent_config::{LogLevel, OnStale};
 use crate::annotations::{self, PREFIX, Scope, Status};
 use crate::duration::{GoDuration, RefreshInterval};
 use crate::files::{self, File};
+use crate::folders::{self, FolderRequest};
 use crate::problem::{Findings, LISTED, Problem, Reason, quoted};
 use crate::proxy::{ProxyChoice, ProxyUrl};
 use crate::quantity::Quantity;
@@ -24,6 +25,7 @@ pub(crate) struct Request {
     pub(crate) ca: Option<CaSource>,
     pub(crate) proxy: Option<ProxyUrl>,
     pub(crate) files: Vec<File>,
+    pub(crate) folders: Vec<FolderRequest>,
     pub(crate) refresh_interval: Option<RefreshInterval>,
     pub(crate) init_only: bool,
     pub(crate) fail_on_error: bool,
@@ -179,7 +181,8 @@ impl<'a> Reader<'a> {
             proxy: self
                 .value::<ProxyChoice>("proxy")
                 .and_then(|choice| choice.0),
-            files: files::read(&self.pod, self.findings),
+            files: self.files(),
+            folders: folders::read(&self.pod, self.findings),
             refresh_interval: self.refresh_interval(),
             init_only: self.flag("init-only"),
             fail_on_error: self.flag("fail-on-error"),
@@ -324,6 +327,11 @@ impl<'a> Reader<'a> {
             name: self.parsed(name, text)?,
             key: key?,
         })
+    }
+
+    fn files(&mut self) -> Vec<File> {
+        let format = self.value("format");
+        files::read(&self.pod, format, self.findings)
     }
 
     fn refresh_interval(&mut self) -> Option<RefreshInterval> {

@@ -25,6 +25,11 @@ pub enum ScalarError {
     /// No port.
     #[error("{0} is no port: write a number from 1 to 65535, or 0 for none")]
     Port(String),
+    /// No file mode.
+    #[error(
+        "{0} is no file mode: write four octal digits, which let the owner read, such as \"0440\""
+    )]
+    FileMode(String),
     /// Not one of a list.
     #[error("{0} is none of {1}")]
     Choice(String, &'static str),
@@ -133,6 +138,32 @@ impl FromStr for Port {
 impl fmt::Display for Port {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// Permission bits of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileMode(pub u32);
+
+impl FromStr for FileMode {
+    type Err = ScalarError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let text = text.trim();
+        let octal = |digit: u8| (b'0'..=b'7').contains(&digit);
+        // The agent reads what it has published, to tell whether it has changed.
+        Some(text)
+            .filter(|text| text.len() == 4 && text.bytes().all(octal))
+            .and_then(|text| u32::from_str_radix(text, 8).ok())
+            .filter(|mode| *mode <= 0o777 && mode & 0o400 != 0)
+            .map(Self)
+            .ok_or_else(|| ScalarError::FileMode(quoted(text)))
+    }
+}
+
+impl fmt::Display for FileMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04o}", self.0)
     }
 }
 
@@ -281,6 +312,12 @@ mod tests {
         );
         round_trips::<Port>(&["0", "9790", "65535"], &["", "-1", "+1", "65536", "http"]);
         round_trips::<SidecarMode>(&["auto", "native", "classic"], &["", "Native", "side"]);
+        round_trips::<FileMode>(
+            &["0440", "0400", " 0755 "],
+            &[
+                "", "0", "440", "0040", "1777", "0448", "00440", "+444", "rw-r",
+            ],
+        );
         round_trips::<LogLevel>(
             &["debug", "INFO", "warn", "error"],
             &["", "trace", "warning"],

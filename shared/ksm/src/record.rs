@@ -68,8 +68,8 @@ pub struct Field<'a> {
 }
 
 /// One value: any JSON.
-#[derive(Clone, Copy)]
-pub struct Value<'a>(&'a RawValue);
+#[derive(Clone, Copy, Deserialize)]
+pub struct Value<'a>(#[serde(borrow)] &'a RawValue);
 
 impl Record {
     /// Takes over a decrypted text, if it is a record.
@@ -256,7 +256,7 @@ impl<'a> Value<'a> {
     /// The text of a JSON string; the JSON text, without white space between its tokens, of anything else.
     #[must_use]
     pub fn text(&self) -> SecretText<'a> {
-        json::string(self.0).unwrap_or_else(|| json::compact(self.0))
+        self.string().unwrap_or_else(|| json::compact(self.0))
     }
 
     /// The JSON text as it was written.
@@ -277,14 +277,33 @@ impl<'a> Value<'a> {
         self.0.get() == "null"
     }
 
+    /// The text, if it is a JSON string.
+    #[must_use]
+    pub fn string(&self) -> Option<SecretText<'a>> {
+        json::string(self.0)
+    }
+
+    /// The members, if it is an object; the later one of two with the same name.
+    #[must_use]
+    pub fn members(&self) -> Option<BTreeMap<Cow<'a, str>, Self>> {
+        self.parsed('{')
+    }
+
+    /// The elements, if it is an array.
+    #[must_use]
+    pub fn elements(&self) -> Option<Vec<Self>> {
+        self.parsed('[')
+    }
+
+    fn parsed<T: Deserialize<'a>>(&self, first: char) -> Option<T> {
+        let json = self.0.get();
+        json.starts_with(first)
+            .then(|| serde_json::from_str(json).ok())?
+    }
+
     /// A member of an object.
     pub(crate) fn member(&self, name: &str) -> Option<Self> {
-        if !self.0.get().starts_with('{') {
-            return None;
-        }
-        let members: BTreeMap<Cow<'a, str>, &'a RawValue> =
-            serde_json::from_str(self.0.get()).ok()?;
-        members.get(name).copied().map(Value)
+        self.members()?.get(name).copied()
     }
 }
 

@@ -2,6 +2,8 @@
 
 use keeper_e2e::{Namespace, kubectl, node, pods, try_kubectl, until};
 use serde_json::Value;
+use std::path::Path;
+use std::{fs, io};
 
 #[test]
 fn garbage_from_keeper_loses_nothing() {
@@ -115,7 +117,6 @@ fn an_agent_killed_in_an_outage_keeps_the_files_and_goes_on() {
     namespace
         .keeper()
         .set("database-credentials", &["password=second-password"]);
-    // As the kernel does it to a process that wants too much memory.
     let process = node::process_of(sidecar()["containerID"].as_str().unwrap());
     let _ = node::exec(&["kill", "-KILL", &process]);
     until("a restart", 60, || {
@@ -134,6 +135,54 @@ fn an_agent_killed_in_an_outage_keeps_the_files_and_goes_on() {
         (password() == "second-password").then_some(())
     });
     assert_eq!(sidecar()["restartCount"], 1);
+}
+
+/// The container's limit is lowered to what it takes, and then Keeper's answer grows: the kernel kills the agent in the middle of
+/// a refresh. The next container has the limit of the pod's spec.
+#[test]
+fn an_agent_that_wants_too_much_memory_is_killed_and_recovers() {
+    let namespace = Namespace::new("oom");
+    let annotations = [
+        ("secret-password", "database-credentials[password]"),
+        ("refresh-interval", "15s"),
+    ];
+    namespace.apply(&pods::annotated("pod", &annotations, "exec sleep 3600"));
+    namespace.wait_for("pod/pod", "condition=Ready", 60);
+    let length = || {
+        let file = ["wc", "-c", "/keeper/secrets/password"];
+        let printed = namespace.exec("pod", pods::APP, &file);
+        printed.split(' ').next().unwrap().parse::<usize>().unwrap()
+    };
+    let sidecar = || pods::status(&namespace.get("pod", "pod"), "keeper-sidecar").clone();
+    let before = length();
+
+    let process = node::process_of(sidecar()["containerID"].as_str().unwrap());
+    let cgroup = node::memory_cgroup(&process);
+    until("the lower limit", 10, || lower_limit(&cgroup).ok());
+    let large = format!("password={}", "x".repeat(100_000));
+    namespace.keeper().set("database-credentials", &[&large]);
+    let ended = until("the kill", 60, || {
+        let ended = sidecar()["lastState"]["terminated"].clone();
+        ended.is_object().then_some(ended)
+    });
+    assert_eq!(ended["reason"], "OOMKilled");
+    // The next process may be that quick.
+    assert!([before, 100_000].contains(&length()), "{}", length());
+    until("the large password", 60, || {
+        (length() == 100_000).then_some(())
+    });
+    assert_eq!(sidecar()["restartCount"], 1);
+}
+
+/// Leaves a cgroup, of version 1 or 2, nothing beyond what it takes. Version 1 refuses less than that.
+fn lower_limit(cgroup: &Path) -> io::Result<()> {
+    let [used, limit] = if cgroup.join("memory.max").exists() {
+        ["memory.current", "memory.max"]
+    } else {
+        ["memory.usage_in_bytes", "memory.limit_in_bytes"]
+    };
+    let used = fs::read_to_string(cgroup.join(used))?;
+    fs::write(cgroup.join(limit), used.trim())
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 pub(crate) enum Fault {
     ConnectionRefused,
     DnsFailure,
+    ResolverHang,
     Hang,
     Reset,
     Truncated,
@@ -23,6 +24,8 @@ pub(crate) enum Fault {
     MissingField,
     BadRecord,
     BadBystander,
+    BadDownload,
+    MissingFolder,
     FullVolume,
     ClockForward,
     ClockBack,
@@ -161,7 +164,7 @@ impl Outcome {
                  Keeper grants access again."
             }
             Self::KeepsThatRecord => {
-                "The files that the directory has of that record stay as they are, also those that nothing is wrong with: a certificate and \
+                "The files that the directory has of that record, or of the folder's records, stay as they are, also those that nothing is wrong with: a certificate and \
                  its key never come from two revisions of their record. All others are refreshed, at the usual interval. Stale \
                  after `cache`, as above."
             }
@@ -203,7 +206,7 @@ const UNREACHABLE: Option<&str> = Some("unreachable");
 const THROTTLED: Option<&str> = Some("throttled");
 const CONFIG: Option<&str> = Some("config");
 
-pub(crate) const ROWS: [Row; 20] = [
+pub(crate) const ROWS: [Row; 23] = [
     row(
         Fault::ConnectionRefused,
         "connection refused",
@@ -217,6 +220,14 @@ pub(crate) const ROWS: [Row; 20] = [
         "the host name does not resolve",
         UNREACHABLE,
         &["cannot connect to keeper.invalid"],
+        Waits,
+        KeepsAll,
+    ),
+    row(
+        Fault::ResolverHang,
+        "no answer of the DNS server",
+        UNREACHABLE,
+        &["keeper.invalid"],
         Waits,
         KeepsAll,
     ),
@@ -342,6 +353,27 @@ pub(crate) const ROWS: [Row; 20] = [
         &[],
         Unharmed,
         Unharmed,
+    ),
+    row(
+        Fault::BadDownload,
+        "an attachment cannot be downloaded",
+        UNREACHABLE,
+        &[
+            "keeper.security/secrets: the file `payments.txt` of the record `Payments`: ",
+            " cannot be downloaded",
+        ],
+        Waits,
+        KeepsThatRecord,
+    ),
+    row(
+        Fault::MissingFolder,
+        "a folder is missing",
+        Some("not_found"),
+        &[
+            "keeper.security/folder: no folder `Team/Payments` is shared with this application; the nearest paths are `Team`",
+        ],
+        Ends,
+        KeepsThatRecord,
     ),
     row(
         Fault::ClockForward,

@@ -23,7 +23,10 @@ pub(crate) struct VirtualHost {
 }
 
 struct Time {
-    uptime: Duration,
+    /// Time that it wasn't suspended.
+    awake: Duration,
+    /// Time that it was.
+    suspended: Duration,
     /// Time may pass until then.
     limit: Duration,
     /// The end of the sleep that a process is in.
@@ -38,7 +41,8 @@ impl VirtualHost {
     pub(crate) fn new(sim: &SimHandle, seed: u64) -> Self {
         let host = Self {
             time: Arc::new(Mutex::new(Time {
-                uptime: Duration::ZERO,
+                awake: Duration::ZERO,
+                suspended: Duration::ZERO,
                 limit: Duration::ZERO,
                 asleep_until: None,
                 clock_ahead_ms: 0,
@@ -56,7 +60,7 @@ impl VirtualHost {
     pub(crate) async fn advance(&self, duration: Duration) {
         let limit = {
             let mut time = self.time();
-            time.limit = time.uptime + duration;
+            time.limit = time.awake + duration;
             time.limit
         };
         self.passing.notify_one();
@@ -88,9 +92,26 @@ impl VirtualHost {
         }
     }
 
+    /// Lets `duration` pass while no process runs.
+    pub(crate) fn pass(&self, duration: Duration) {
+        let mut time = self.time();
+        assert_eq!(time.asleep_until, None, "a process runs");
+        let awake = time.awake + duration;
+        time.limit = awake;
+        self.pass_to(&mut time, awake);
+    }
+
+    /// Suspends the machine for `duration`.
+    pub(crate) fn suspend(&self, duration: Duration) {
+        let mut time = self.time();
+        time.suspended += duration;
+        let awake = time.awake;
+        self.pass_to(&mut time, awake);
+    }
+
     /// The right time, in milliseconds since 1970.
     pub(crate) fn right_ms(&self) -> i64 {
-        i64::try_from((BEGIN + self.time().uptime).as_millis()).unwrap()
+        i64::try_from((BEGIN + self.uptime()).as_millis()).unwrap()
     }
 
     /// Puts the node's clock forward, or back. Keeper's clock and the uptime know nothing of it.
@@ -102,19 +123,25 @@ impl VirtualHost {
         self.time.lock().unwrap()
     }
 
-    fn pass_to(&self, time: &mut Time, uptime: Duration) {
-        time.uptime = uptime;
-        let right = i64::try_from((BEGIN + uptime).as_millis()).unwrap();
+    fn pass_to(&self, time: &mut Time, awake: Duration) {
+        time.awake = awake;
+        let right = i64::try_from((BEGIN + time.uptime()).as_millis()).unwrap();
         let real = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         self.sim
             .set_clock_offset_ms(right - i64::try_from(real.as_millis()).unwrap());
     }
 }
 
+impl Time {
+    fn uptime(&self) -> Duration {
+        self.awake + self.suspended
+    }
+}
+
 impl Host for VirtualHost {
     fn now(&self) -> SystemTime {
         let time = self.time();
-        let right = UNIX_EPOCH + BEGIN + time.uptime;
+        let right = UNIX_EPOCH + BEGIN + time.uptime();
         let off = Duration::from_millis(time.clock_ahead_ms.unsigned_abs());
         if time.clock_ahead_ms < 0 {
             right - off
@@ -124,7 +151,7 @@ impl Host for VirtualHost {
     }
 
     fn uptime(&self) -> Duration {
-        self.time().uptime
+        self.time().uptime()
     }
 
     fn boot_id(&self) -> String {
@@ -139,7 +166,7 @@ impl Host for VirtualHost {
                 self.0.time().asleep_until = None;
             }
         }
-        let until = self.uptime() + duration;
+        let until = self.time().awake + duration;
         let _asleep = Asleep(self);
         loop {
             {

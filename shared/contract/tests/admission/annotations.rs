@@ -105,8 +105,12 @@ fn every_working_annotation_takes_its_example_and_is_read() {
         if name == "signal-process" {
             annotate(&mut good, "signal", json!("SIGHUP"));
         }
+        if name == "folder-path" {
+            annotate(&mut good, "folder", json!("Prod"));
+        }
         injected(&good);
         let bad = match annotation.kind {
+            _ if name == "folder" => "a//b",
             Kind::Selection | Kind::Selections => "a]",
             _ => "\u{1}/ nonsense",
         };

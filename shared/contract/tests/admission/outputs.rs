@@ -1,9 +1,12 @@
 //! What is selected, and where it goes.
 
-use keeper_contract::{Format, Reason, Selection};
+use keeper_contract::{FolderOutput, FolderRef, Format, Reason, Selection, admit};
 use serde_json::json;
 
-use crate::{annotate, apply, config, decide, denied, injected, pod, reasons};
+use crate::{
+    CURRENT, annotate, apply, config, decide, denied, injected, injection, pod, reasons,
+    settings_with,
+};
 
 #[test]
 fn selections_become_outputs() {
@@ -15,11 +18,15 @@ fn selections_become_outputs() {
         ("secret-Record", "Shop"),
         ("secret-url", "keeper://Shop/field/url[1]"),
         ("secret-there", "Shop/type:/keeper/secrets/nested/type"),
+        ("file-cert", "TLS:tls.crt"),
+        ("file-key", "TLS:tls.key:/keeper/secrets/nested/key.pem"),
+        ("file-logo", "Shop/file/Logo.png"),
+        ("secret-ca", "TLS/file/ca.pem"),
     ]);
     let injection = injected(&pod);
     assert_eq!(
         (injection.outputs, injection.warnings.as_slice()),
-        (9, [].as_slice())
+        (13, [].as_slice())
     );
     let config = config(&apply(&pod, &injection));
     let outputs: Vec<_> = config
@@ -30,6 +37,7 @@ fn selections_become_outputs() {
                 Selection::Record(record) => format!("record {record}"),
                 Selection::Field { record, field } => format!("field {record} {field}"),
                 Selection::Notation(notation) => notation.to_string(),
+                Selection::File { record, file } => format!("file {record} {file}"),
             };
             let annotation = o.annotation.trim_start_matches("keeper.security/");
             assert_eq!(o.directory, 0);
@@ -38,11 +46,15 @@ fn selections_become_outputs() {
         .collect();
     use Format::{Json, Raw};
     let want = [
+        ("file-cert", "tls.crt", "file TLS tls.crt", Raw),
+        ("file-key", "nested/key.pem", "file TLS tls.key", Raw),
+        ("file-logo", "Logo.png", "keeper://Shop/file/Logo.png", Raw),
         ("secret", "orders-db.json", "record Orders DB", Json),
         ("secret", "mail", "field Mail password", Raw),
         ("secret", "a,b.json", "record a,b", Json),
         ("secret-Record", "shop.json", "record Shop", Json),
         ("secret-by-path", "by/path.json", "record by-path", Json),
+        ("secret-ca", "ca", "keeper://TLS/file/ca.pem", Raw),
         ("secret-login", "login", "field Orders DB login", Raw),
         ("secret-there", "nested/type", "keeper://Shop/type", Raw),
         ("secret-url", "url", "keeper://Shop/field/url[1]", Raw),
@@ -55,6 +67,173 @@ fn selections_become_outputs() {
     ]
     .map(|(a, p, k, f)| (a, p, k.to_owned(), f));
     assert_eq!(outputs, want);
+}
+
+#[test]
+fn a_folder_becomes_a_directory_of_files() {
+    let uid = "Qz3kT0bXv9mWc5rLr2Hn8A";
+    let path = |text: &str| FolderRef::Path(text.parse().unwrap());
+    for (annotations, directory, folder) in [
+        (
+            vec![("folder", "Prod/Databases")],
+            "",
+            path("Prod/Databases"),
+        ),
+        (vec![("folder", uid)], "", path(uid)),
+        (
+            vec![
+                ("folder", r" Prod\/EU "),
+                ("folder-path", "/keeper/secrets/db/"),
+            ],
+            "db",
+            path(r"Prod\/EU"),
+        ),
+        (
+            vec![("folder-uid", uid), ("folder-path", "/keeper/secrets/a/b")],
+            "a/b",
+            FolderRef::Uid(uid.into()),
+        ),
+    ] {
+        let injection = injected(&pod(&annotations));
+        assert_eq!((injection.outputs, injection.warnings.len()), (1, 0));
+        let config = config(&apply(&pod(&annotations), &injection));
+        let want = FolderOutput {
+            directory: 0,
+            path: directory.into(),
+            folder,
+            annotation: format!("keeper.security/{}", annotations[0].0),
+        };
+        assert_eq!(config.folders, [want], "{annotations:?}");
+        assert_eq!((config.outputs.len(), config.directories.len()), (0, 1));
+    }
+}
+
+#[test]
+fn folders_that_cannot_be() {
+    let uid = "Qz3kT0bXv9mWc5rLr2Hn8A";
+    for (annotations, want) in [
+        (vec![("folder", "")], ("folder", Reason::BadSelection)),
+        (vec![("folder", "a//b")], ("folder", Reason::BadSelection)),
+        (vec![("folder", r"a\q")], ("folder", Reason::BadSelection)),
+        (
+            vec![("folder-uid", "Prod/Databases")],
+            ("folder-uid", Reason::BadSelection),
+        ),
+        (
+            vec![("folder", "Prod"), ("folder-uid", uid)],
+            ("folder-uid", Reason::Conflict),
+        ),
+        (
+            vec![("folder-path", "/keeper/secrets/x")],
+            ("folder-path", Reason::Conflict),
+        ),
+        (
+            vec![("folder", "Prod"), ("folder-path", "db")],
+            ("folder-path", Reason::BadPath),
+        ),
+        (
+            vec![("folder", "Prod"), ("folder-path", "/keeper/secrets/..x")],
+            ("folder-path", Reason::BadPath),
+        ),
+        (
+            vec![("folder", "Prod"), ("folder-path", "/proc/x")],
+            ("folder-path", Reason::BadPath),
+        ),
+        (
+            vec![("folder", "Prod"), ("folder-path", "/app/db")],
+            ("folder-path", Reason::NotYet),
+        ),
+        (
+            vec![
+                ("folder", "Prod"),
+                ("folder-path", "/keeper/secrets/a/b"),
+                ("secret-a", "x[y]"),
+            ],
+            ("folder-path", Reason::PathTaken),
+        ),
+        (
+            vec![
+                ("folder", "Prod"),
+                ("folder-path", "/keeper/secrets/a"),
+                ("secret-a", "x[y]"),
+            ],
+            ("folder-path", Reason::PathTaken),
+        ),
+    ] {
+        let denial = denied(&pod(&annotations));
+        let want = (want.0.to_owned(), want.1);
+        assert_eq!(reasons(&denial), [want], "{annotations:?}: {denial}");
+    }
+    let mut mounted = pod(&[("folder", "Prod"), ("folder-path", "/keeper/secrets/a/b")]);
+    for (at, fits) in [("a", false), ("a/b", false), ("a/b/c", true), ("ab", true)] {
+        mounted["spec"]["containers"][0]["volumeMounts"] =
+            json!([{"name": "v", "mountPath": format!("/keeper/secrets/{at}")}]);
+        match fits {
+            true => drop(injected(&mounted)),
+            false => assert_eq!(
+                reasons(&denied(&mounted)),
+                [("folder".into(), Reason::MountConflict)],
+                "{at}"
+            ),
+        }
+    }
+}
+
+#[test]
+fn the_format_is_for_whole_records_and_leaves_the_path() {
+    let secrets = [
+        ("secret", "Orders DB, Mail[password]"),
+        ("secret-x", "Shop"),
+    ];
+    let formats = |annotations: &[(&str, &str)], defaults| {
+        let pod = pod(&[&secrets, annotations].concat());
+        let injection = injection(admit(&pod, "default", &settings_with(defaults), &CURRENT));
+        let outputs = config(&apply(&pod, &injection)).outputs;
+        assert_eq!(
+            outputs.iter().map(|o| o.path.as_str()).collect::<Vec<_>>(),
+            ["orders-db.json", "mail", "shop.json"]
+        );
+        assert!(
+            outputs
+                .iter()
+                .all(|o| o.fields.is_empty() && o.mode.is_none())
+        );
+        outputs.into_iter().map(|o| o.format).collect::<Vec<_>>()
+    };
+    use Format::{Env, Json, Raw, Yaml};
+    let none = || json!({});
+    let chart = || json!({"format": "yaml"});
+    assert_eq!(formats(&[], none()), [Json, Raw, Json]);
+    assert_eq!(formats(&[("format", " env")], none()), [Env, Raw, Env]);
+    assert_eq!(formats(&[], chart()), [Yaml, Raw, Yaml]);
+    assert_eq!(formats(&[("format", "env")], chart()), [Env, Raw, Env]);
+    assert_eq!(formats(&[("format", "json")], chart()), [Json, Raw, Json]);
+
+    let raw = pod(&[&secrets[..], &[("format", "raw")]].concat());
+    let denial = denied(&raw);
+    assert_eq!(
+        reasons(&denial),
+        [("secret", Reason::Conflict), ("secret-x", Reason::Conflict)]
+            .map(|(name, reason)| (name.to_owned(), reason))
+    );
+    assert!(
+        denial
+            .to_string()
+            .contains("select one field, as in record[password], or choose another format"),
+        "{denial}"
+    );
+    let one = pod(&[("format", "raw"), ("secret", "Mail[password], Shop/type")]);
+    injected(&one);
+    for word in ["xml", "JSON", "template", ""] {
+        let denial = denied(&pod(&[("format", word), ("secret", "Mail")]));
+        assert_eq!(reasons(&denial), [("format".to_owned(), Reason::BadValue)]);
+        assert!(
+            denial
+                .to_string()
+                .contains("json, env, yaml, properties, ini, raw"),
+            "{denial}"
+        );
+    }
 }
 
 #[test]
@@ -102,8 +281,20 @@ fn outputs_that_cannot_be() {
         ),
         (vec![("secret", "..")], vec![("secret", Reason::BadPath)]),
         (
-            vec![("secret-x", "R/file/tls.crt")],
-            vec![("secret-x", Reason::NotYet)],
+            vec![
+                ("file-x", "R:tls.crt:x"),
+                ("file-y", "R"),
+                ("file-z", "R:a/b"),
+            ],
+            vec![
+                ("file-x", Reason::BadPath),
+                ("file-y", Reason::BadSelection),
+                ("file-z", Reason::BadPath),
+            ],
+        ),
+        (
+            vec![("file-x", "TLS:a.pem"), ("file-y", "Other:a.pem")],
+            vec![("file-y", Reason::PathTaken)],
         ),
         // Two for one path: by default, by hand, across annotations.
         (

@@ -88,6 +88,8 @@ fn good_pod() -> impl Strategy<Value = Value> {
         ("secrets", "Prod/db/type"),
         ("secret-a", "Orders:/keeper/secrets/deep/er/x.json"),
         ("secret-b", "R$x[login]"),
+        ("file-c", "R$x:a.pem"),
+        ("folder", "Prod$/x"),
         ("init-only", "true"),
         ("sidecar-mode", "classic"),
         ("fail-on-error", "false"),
