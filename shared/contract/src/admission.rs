@@ -143,7 +143,7 @@ pub fn admit(pod: &Value, namespace: &str, settings: &Settings, cluster: &Cluste
         findings.problem(
             "inject",
             Reason::UnsupportedPod,
-            "Windows pods cannot be injected: remove it",
+            "Windows pods cannot be injected: remove this annotation, or set it to \"false\"",
         );
     }
     let request = request::read(&ours, &settings.defaults, &mut findings);

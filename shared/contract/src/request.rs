@@ -78,15 +78,16 @@ pub(crate) fn read(
     for (name, value) in pod {
         match value.as_str() {
             Some(text) => drop(texts.insert(*name, text)),
-            None => findings.problem(name, Reason::BadValue, "the value is no text: quote it"),
+            None => findings.problem(
+                name,
+                Reason::BadValue,
+                "the value is not text: put it in quotes",
+            ),
         }
     }
     screen(&texts, findings);
     if texts.contains_key("injected") {
-        findings.warn(
-            "injected",
-            "is the injector's own marker and need not be set",
-        );
+        findings.warn("injected", "is the injector's own marker: remove it");
     }
     let defaults = defaults
         .iter()
@@ -266,7 +267,7 @@ impl<'a> Reader<'a> {
         if self.pod.contains_key("auth-secret") {
             self.findings.warn(
                 "auth-secret",
-                format_args!("is the old name of {PREFIX}ksm-config"),
+                format_args!("is the old name of {PREFIX}ksm-config: write that"),
             );
         }
         let name = |reader: &mut Self, key: &str| -> Option<ObjectName> {
