@@ -134,3 +134,65 @@ impl<'a> Report<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// What the library writes has to be what kubectl reads: YAML 1.1 takes many words for something else than text.
+    #[test]
+    fn text_stays_text() {
+        let nasty = [
+            "",
+            "0440",
+            "0o7",
+            "0x1F",
+            "1_000",
+            "1e3",
+            "12:30:45",
+            "2020-01-01",
+            ".5",
+            "~",
+            "null",
+            "true",
+            "yes",
+            "On",
+            "n",
+            "=",
+            "<<",
+            "- a",
+            "a: b",
+            "a #b",
+            "#a",
+            " a",
+            "a ",
+            "a\nb\n",
+            "a\n\nb",
+            "\ta",
+            "\u{7}",
+            "'a'",
+            "\"a\"",
+            "\\",
+            "{a}",
+            "[a]",
+            "*a",
+            "&a",
+            "!a",
+            "%a",
+            "@a",
+            "`a",
+            "|",
+            ">",
+            "---",
+            "...",
+            "ü\u{2028}",
+        ];
+        let value = json!({"args": nasty.to_vec(), "long": "word ".repeat(100), "n": 440, "b": true, "none": null});
+        let text = serde_saphyr::to_string(&value).unwrap();
+        let options = serde_saphyr::options! {strict_booleans: false, legacy_octal_numbers: true};
+        let read: Value = serde_saphyr::from_str_with_options(&text, options).unwrap();
+        assert_eq!(read, value, "{text}");
+    }
+}
