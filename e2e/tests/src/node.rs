@@ -1,6 +1,6 @@
 //! The node from inside: its processes, its files, and the API server's audit log.
 
-use crate::command::{repository, run};
+use crate::command::{Output, repository, run};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -10,10 +10,16 @@ use std::path::{Path, PathBuf};
 /// If it fails.
 #[must_use]
 pub fn exec(command: &[&str]) -> String {
+    try_exec(command).expect_success(&command.join(" "))
+}
+
+/// The same, whatever comes of it.
+#[must_use]
+pub fn try_exec(command: &[&str]) -> Output {
     let arguments: Vec<&str> = std::iter::once("exec")
         .chain(command.iter().copied())
         .collect();
-    run("cluster", &arguments, &[], None).expect_success(&command.join(" "))
+    run("cluster", &arguments, &[], None)
 }
 
 /// Runs a command of this machine in the node's network, where pods can be reached; its standard output.

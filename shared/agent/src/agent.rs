@@ -9,13 +9,14 @@ use keeper_ksm::{Client, Folders, LookupError, Uid, Vault};
 use zeroize::Zeroizing;
 
 use crate::attachments::{self, Attachments, Wanted};
+use crate::destination::Destination;
 use crate::dir::Dir;
 use crate::failure::Failure;
 use crate::folders::{self, Answers};
 use crate::host::Host;
 use crate::memory::{self, FileLimit};
 use crate::metrics::Metrics;
-use crate::publish::{Content, Planned, PublishError, Published, Publisher};
+use crate::publish::{Content, Planned, PublishError, Published};
 use crate::render::{RenderError, render};
 use crate::schedule::KeeperClock;
 use crate::select::{Miss, Selector};
@@ -26,7 +27,7 @@ use crate::state::{Attachment, State, Store};
 /// Fetches the secrets of one pod and publishes them into its volume.
 pub struct Agent {
     config: AgentConfig,
-    publishers: Vec<Publisher>,
+    publishers: Vec<Destination>,
     source: Source,
     selector: Selector,
     attachments: Attachments,
@@ -111,7 +112,8 @@ impl Agent {
         let publishers = config
             .directories
             .iter()
-            .map(|dir| Publisher::open(&root, &dir.sub_path, &dir.mount_path, &dir.mount_points))
+            .enumerate()
+            .map(|(index, directory)| Destination::open(&root, &config, index, directory))
             .collect::<Result<Vec<_>, _>>()?;
         let outputs = config.outputs.iter().map(|o| (o.directory, &o.path));
         let folders = config.folders.iter().map(|f| (f.directory, &f.path));
@@ -209,7 +211,10 @@ impl Agent {
 
     /// What is published now: a change of it is a change for the application.
     pub(crate) fn generations(&self) -> Vec<String> {
-        self.publishers.iter().map(Publisher::generation).collect()
+        self.publishers
+            .iter()
+            .map(Destination::generation)
+            .collect()
     }
 
     /// Removes the files that the last publications replaced. To be called some seconds after them.

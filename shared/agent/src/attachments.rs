@@ -7,10 +7,10 @@ use keeper_contract::Output;
 use keeper_ksm::{Client, Error, ErrorKind, EvaluateError, Evaluated, File, Record, select};
 use keeper_notation::Selector;
 
+use crate::destination::Destination;
 use crate::failure::{AttachmentFailure, Failure};
 use crate::host::Host;
 use crate::memory::FileLimit;
-use crate::publish::Publisher;
 use crate::staged::Staged;
 use crate::state::Attachment;
 
@@ -49,7 +49,7 @@ impl Attachments {
         (index, output): (usize, &Output),
         name: &str,
         record: &'v Record,
-        publisher: Option<&Publisher>,
+        publisher: Option<&Destination>,
     ) -> Result<Option<Wanted<'v>>, EvaluateError> {
         let Evaluated::File(file) = select(record, &Selector::File(name.to_owned()))? else {
             return Ok(None);
@@ -87,7 +87,7 @@ pub(crate) async fn download(
     client: &Client,
     wanted: Vec<Wanted<'_>>,
     outputs: &[Output],
-    publishers: &[Publisher],
+    publishers: &[Destination],
     limit: FileLimit,
     host: &impl Host,
     failures: &mut Vec<Failure>,

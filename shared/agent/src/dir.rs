@@ -12,17 +12,21 @@ use std::path::Path;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::{Errno, Result};
 
-/// Mode of directories: open to every UID, as the application's is not ours.
+/// Mode of directories where nothing else is said: open to every UID, as the application's may not be ours.
 const DIR_MODE: Mode = Mode::from_raw_mode(0o755);
 /// Nobody but us reads a file before it is finished.
 const UNFINISHED_MODE: Mode = Mode::from_raw_mode(0o600);
 const PERMISSIONS: u32 = 0o777;
 /// Trees of ours are a few levels deep; a deeper one is left alone.
 const MAX_DEPTH: usize = 64;
+/// Names that are looked at in one go: who may write to a directory may put any number of them there.
+const MAX_NAMES: usize = 10_000;
 
 const OPEN_DIR: OFlags = OFlags::DIRECTORY
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
+/// Written in place, from the beginning.
+const REWRITE_FILE: OFlags = OPEN_FILE.union(OFlags::WRONLY);
 /// NONBLOCK: a FIFO in a file's place must not hang us.
 const OPEN_FILE: OFlags = OFlags::NOFOLLOW
     .union(OFlags::CLOEXEC)
@@ -37,6 +41,8 @@ const CREATE_FILE: OFlags = OFlags::WRONLY
 #[derive(Debug)]
 pub(crate) struct Dir {
     fd: OwnedFd,
+    /// Mode of the directories that are made in it.
+    inner_mode: Mode,
 }
 
 impl Dir {
@@ -44,7 +50,18 @@ impl Dir {
     pub(crate) fn open_root(path: &Path) -> Result<Self> {
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(path, flags, Mode::empty())?;
-        Ok(Self { fd })
+        Ok(Self {
+            fd,
+            inner_mode: DIR_MODE,
+        })
+    }
+
+    /// The same directory; those that are made in it, at any depth, get this mode.
+    pub(crate) fn making(&self, mode: u32) -> Result<Self> {
+        Ok(Self {
+            inner_mode: Mode::from_raw_mode(mode & PERMISSIONS),
+            ..self.try_clone()?
+        })
     }
 
     /// Bytes that fit into its file system, if that can be told.
@@ -56,7 +73,7 @@ impl Dir {
     /// Opens the directory `name` in this one.
     pub(crate) fn open(&self, name: impl AsRef<OsStr>) -> Result<Self> {
         let fd = rustix::fs::openat(&self.fd, name.as_ref(), OPEN_DIR, Mode::empty())?;
-        Ok(Self { fd })
+        Ok(Self { fd, ..*self })
     }
 
     /// Opens the directory at `path`, and makes the parts that are not there.
@@ -69,8 +86,17 @@ impl Dir {
 
     /// Opens a regular file for reading.
     pub(crate) fn open_file(&self, path: &str) -> Result<File> {
+        self.open_regular(path, OPEN_FILE)
+    }
+
+    /// Opens a regular file for writing over what is in it.
+    pub(crate) fn rewrite_file(&self, path: &str) -> Result<File> {
+        self.open_regular(path, REWRITE_FILE)
+    }
+
+    fn open_regular(&self, path: &str, flags: OFlags) -> Result<File> {
         let (parent, name) = self.parent(path, Self::open)?;
-        let fd = rustix::fs::openat(&parent.fd, name, OPEN_FILE, Mode::empty())?;
+        let fd = rustix::fs::openat(&parent.fd, name, flags, Mode::empty())?;
         match FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode) {
             FileType::RegularFile => Ok(File::from(fd)),
             _ => Err(Errno::INVAL),
@@ -122,14 +148,17 @@ impl Dir {
         })
     }
 
-    /// The names in this directory.
-    pub(crate) fn names(&self) -> Result<Vec<OsString>> {
+    /// The names in this directory that are wanted, or the first of them if there are very many.
+    pub(crate) fn names(&self, wanted: impl Fn(&OsStr) -> bool) -> Result<Vec<OsString>> {
         let mut names = Vec::new();
         for entry in rustix::fs::Dir::read_from(&self.fd)? {
             let entry = entry?;
             let name = OsStr::from_bytes(entry.file_name().to_bytes());
-            if name != "." && name != ".." {
+            if name != "." && name != ".." && wanted(name) {
                 names.push(name.to_owned());
+            }
+            if names.len() >= MAX_NAMES {
+                break;
             }
         }
         Ok(names)
@@ -160,7 +189,7 @@ impl Dir {
             Err(error) => return Err(error),
         }
         let dir = self.open(name)?;
-        for inner in dir.names()? {
+        for inner in dir.names(|_| true)? {
             dir.remove_to_depth(&inner, depth - 1)?;
         }
         rustix::fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR)
@@ -179,7 +208,7 @@ impl Dir {
     }
 
     fn make_one(&self, name: &str) -> Result<Self> {
-        match rustix::fs::mkdirat(&self.fd, name, DIR_MODE) {
+        match rustix::fs::mkdirat(&self.fd, name, self.inner_mode) {
             Ok(()) => {
                 let made = self.open(name)?;
                 made.undo_umask();
@@ -197,15 +226,15 @@ impl Dir {
         let Ok(stat) = rustix::fs::fstat(&self.fd) else {
             return;
         };
-        if stat.st_mode & PERMISSIONS != DIR_MODE.as_raw_mode() {
+        if stat.st_mode & PERMISSIONS != self.inner_mode.as_raw_mode() {
             let special = Mode::from_raw_mode(stat.st_mode & 0o7000);
-            let _ = rustix::fs::fchmod(&self.fd, special | DIR_MODE);
+            let _ = rustix::fs::fchmod(&self.fd, special | self.inner_mode);
         }
     }
 
     pub(crate) fn try_clone(&self) -> Result<Self> {
         let fd = rustix::io::fcntl_dupfd_cloexec(self.fd.as_fd(), 0)?;
-        Ok(Self { fd })
+        Ok(Self { fd, ..*self })
     }
 }
 

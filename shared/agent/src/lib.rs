@@ -10,11 +10,13 @@
 
 mod agent;
 mod attachments;
+mod destination;
 mod dir;
 pub mod environment;
 mod failure;
 mod folders;
 mod host;
+mod in_place;
 mod memory;
 mod metrics;
 mod names;

@@ -9,10 +9,11 @@
 //! ever removed, but the link of a file that the caller names as gone; and no symlink that lies there is followed.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::File;
 use std::io::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use keeper_contract::Directory;
 use rustix::io::Errno;
 
 use crate::dir::{Dir, set_mode, size_and_mode};
@@ -76,6 +77,22 @@ pub enum PublishError {
         /// The application's path of the file.
         path: String,
     },
+    /// The pod's own volume is full.
+    #[error(
+        "no space left for {path} in the pod's own volume: raise its sizeLimit, select less, or leave that mount to the injector"
+    )]
+    PodVolumeFull {
+        /// The application's path of the file.
+        path: String,
+    },
+    /// Something of somebody else's is in the way, in the pod's own volume.
+    #[error(
+        "{path} is taken in the pod's own volume by what belongs to another user: remove it there, or choose another path"
+    )]
+    Taken {
+        /// The application's path of the file.
+        path: String,
+    },
     /// The system refused.
     #[error("cannot {action} {path}: {source}")]
     Io {
@@ -104,21 +121,16 @@ pub(crate) struct Publisher {
 }
 
 impl Publisher {
-    /// Opens, or makes, the output directory at `sub_path` of `volume`, makes the mount points in it, and
-    /// removes what an earlier process left half done.
+    /// Takes `dir` for an output directory, makes the mount points in it, and removes what an earlier process left
+    /// half done.
     pub(crate) fn open(
-        volume: &Dir,
-        sub_path: &str,
+        dir: Dir,
         mount_path: &str,
         mount_points: &[String],
     ) -> Result<Self, PublishError> {
-        let dir = volume
-            .make(sub_path)
-            .map_err(|e| error("open", mount_path, e))?;
         let publisher = Self {
-            dir,
-            mount_path: mount_path.trim_end_matches('/').to_owned(),
             mount_points: mount_points.to_vec(),
+            ..Self::existing(dir, mount_path)
         };
         for mount_point in mount_points {
             let path = publisher.visible(mount_point);
@@ -135,16 +147,13 @@ impl Publisher {
         Ok(publisher)
     }
 
-    /// The output directory at `sub_path` of `volume` as it is, to look at: nothing in it is made or removed.
-    pub(crate) fn existing(volume: &Dir, directory: &Directory) -> Option<Self> {
-        let mut parts = directory.sub_path.split('/');
-        let first = volume.open(parts.next()?).ok()?;
-        let dir = parts.try_fold(first, |dir, name| dir.open(name)).ok()?;
-        Some(Self {
+    /// An output directory as it is, to look at: nothing in it is made or removed.
+    pub(crate) fn existing(dir: Dir, mount_path: &str) -> Self {
+        Self {
             dir,
-            mount_path: directory.mount_path.trim_end_matches('/').to_owned(),
+            mount_path: mount_path.trim_end_matches('/').to_owned(),
             mount_points: Vec::new(),
-        })
+        }
     }
 
     /// When the generation was written in which the file at `path` is published now.
@@ -194,9 +203,7 @@ impl Publisher {
         bytes: &[u8],
         random: u64,
     ) -> Result<Staged, PublishError> {
-        let dir = self.dir.try_clone();
-        dir.and_then(|dir| Staged::write(dir, format!("..new_{random:016x}"), bytes))
-            .map_err(|e| error("write", &self.visible(path), e))
+        Staged::write(&self.dir, random, bytes).map_err(|e| error("write", &self.visible(path), e))
     }
 
     /// Whether the visible name `path` leads to a published file.
@@ -220,10 +227,15 @@ impl Publisher {
     pub(crate) fn remove_leftovers(&self) -> Result<(), PublishError> {
         let failed = |e| error("clean", &self.mount_path, e);
         let current = self.dir.read_link(DATA).ok();
-        for name in self.dir.names().map_err(failed)? {
+        let is_left = |name: &OsStr| {
             let ours = name.as_encoded_bytes().starts_with(b"..");
-            if ours && name != DATA && Some(&name) != current.as_ref() {
-                self.dir.remove(&name).map_err(failed)?;
+            ours && name != DATA && Some(name) != current.as_deref()
+        };
+        for name in self.dir.names(is_left).map_err(failed)? {
+            match self.dir.remove(&name) {
+                // What somebody else has put there is not what we left.
+                Err(Errno::PERM | Errno::ACCESS) => {}
+                result => result.map_err(failed)?,
             }
         }
         Ok(())
@@ -367,26 +379,28 @@ impl Planned<'_> {
 
     /// Whether publishing this file changes what is published in `generation`.
     fn differs(&self, generation: &Dir) -> bool {
-        let published = generation.open_file(self.path);
-        match (&self.content, published) {
+        match (&self.content, generation.open_file(self.path)) {
             (Content::LastGood, _) => false,
             (Content::Gone, _) => generation.holds(self.path),
             (Content::New(_) | Content::Staged(_), Err(_)) => true,
-            (Content::New(bytes), Ok(mut file)) => {
-                let mut bytes: &[u8] = bytes;
-                let is_like = |(size, mode)| size == bytes.len() as u64 && mode == self.mode;
-                !(size_and_mode(&file).is_ok_and(is_like)
-                    && same(&mut file, &mut bytes).unwrap_or(false))
-            }
-            (Content::Staged(staged), Ok(mut file)) => {
-                let Ok(mut new) = staged.open() else {
-                    return true;
-                };
-                let about = size_and_mode(&file).and_then(|old| Ok((old, size_and_mode(&new)?)));
-                let is_like = |((size, mode), (new_size, _))| size == new_size && mode == self.mode;
-                !(about.is_ok_and(is_like) && same(&mut file, &mut new).unwrap_or(false))
-            }
+            (Content::New(_) | Content::Staged(_), Ok(mut file)) => !self.is_in(&mut file),
         }
+    }
+
+    /// Whether `file` holds what is new, in the mode that it is to have.
+    pub(crate) fn is_in(&self, file: &mut File) -> bool {
+        let Ok((size, mode)) = size_and_mode(file) else {
+            return false;
+        };
+        let is_same = match &self.content {
+            Content::New(bytes) if size == bytes.len() as u64 => same(file, &mut &**bytes),
+            Content::Staged(staged) => match staged.open() {
+                Ok(mut new) => same(file, &mut new),
+                Err(_) => return false,
+            },
+            Content::New(_) | Content::LastGood | Content::Gone => return false,
+        };
+        mode == self.mode && is_same.unwrap_or(false)
     }
 }
 
@@ -414,7 +428,7 @@ fn write(generation: &Dir, planned: &Planned<'_>, current: Option<&Dir>) -> Resu
 }
 
 /// A path below a directory without empty parts, `.` or `..`, and not one of our own names.
-fn is_clean(path: &str) -> bool {
+pub(crate) fn is_clean(path: &str) -> bool {
     !path.starts_with("..") && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
 }
 
@@ -423,7 +437,7 @@ fn generation(now: SystemTime, random: u64) -> String {
     format!("..{millis}_{random:016x}")
 }
 
-fn error(action: &'static str, path: &str, source: Errno) -> PublishError {
+pub(crate) fn error(action: &'static str, path: &str, source: Errno) -> PublishError {
     let path = path.to_owned();
     match source {
         Errno::NOSPC | Errno::DQUOT => PublishError::NoSpace { path },
@@ -457,8 +471,8 @@ mod tests {
 
     fn open(volume: &Path, mount_points: &[&str]) -> Result<Publisher, PublishError> {
         let mount_points: Vec<String> = mount_points.iter().map(ToString::to_string).collect();
-        let volume = Dir::open_root(volume).unwrap();
-        Publisher::open(&volume, "dirs/0", "/keeper/secrets/", &mount_points)
+        let dir = Dir::open_root(volume).unwrap().make("dirs/0").unwrap();
+        Publisher::open(dir, "/keeper/secrets/", &mount_points)
     }
 
     fn new<'a>(path: &'a str, content: &'a str) -> Planned<'a> {

@@ -19,8 +19,10 @@ pub(crate) struct Staged {
 }
 
 impl Staged {
-    /// Writes `bytes` to a new file `name` of `dir`.
-    pub(crate) fn write(dir: Dir, name: String, bytes: &[u8]) -> Result<Self, Errno> {
+    /// Writes `bytes` to a new file in `dir`. `random` names it.
+    pub(crate) fn write(dir: &Dir, random: u64, bytes: &[u8]) -> Result<Self, Errno> {
+        let name = format!("..new_{random:016x}");
+        let dir = dir.try_clone()?;
         let mut file = dir.create_file(&name)?;
         // From here on a failure leaves nothing behind.
         let staged = Self { dir, name };
@@ -28,6 +30,7 @@ impl Staged {
         Ok(staged)
     }
 
+    /// Opens it to read.
     pub(crate) fn open(&self) -> Result<File, Errno> {
         self.dir.open_file(&self.name)
     }
@@ -46,7 +49,7 @@ impl Drop for Staged {
     }
 }
 
-/// Whether two files of one length hold the same bytes.
+/// Whether the rest of both holds the same bytes.
 pub(crate) fn same(left: &mut impl Read, right: &mut impl Read) -> io::Result<bool> {
     let mut buffers = Zeroizing::new([[0; BUFFER]; 2]);
     let [a, b] = &mut *buffers;

@@ -8,11 +8,11 @@ use keeper_contract::AgentConfig;
 use rustix::io::Errno;
 use serde::Serialize;
 
+use crate::destination::Destination;
 use crate::dir::Dir;
 use crate::environment::Pod;
 use crate::folders::Selected;
 use crate::host::Host;
-use crate::publish::Publisher;
 use crate::run::Standing;
 use crate::schedule::{Grid, KeeperTime, Schedule};
 use crate::select::Selector;
@@ -69,7 +69,8 @@ impl Status {
         let publishers: Vec<_> = config
             .directories
             .iter()
-            .map(|directory| Publisher::existing(&root, directory))
+            .enumerate()
+            .map(|(index, directory)| Destination::existing(&root, config, index, directory))
             .collect();
         let mut outputs: Vec<_> = config
             .outputs

@@ -13,6 +13,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 
 use keeper_agent::{Node, Reason};
+use keeper_contract::{Directory, Place};
 use keeper_sim::{Change, Edit, Fault, FaultKind};
 use support::{Bench, failures, names, refresh};
 
@@ -73,6 +74,52 @@ async fn a_change_is_one_swap_and_no_change_touches_nothing() {
         bench.metric("keeper_sidecar_fetch_duration_seconds_count"),
         3.0
     );
+}
+
+#[tokio::test]
+async fn every_kind_of_directory_gets_its_files() {
+    let outputs = [
+        "Orders DB[password] -> shared",
+        "Orders DB[password] -> single",
+        "Orders DB[password] -> deep/own",
+    ];
+    let mut bench = Bench::new(VAULT, &outputs).await;
+    let theirs = tempfile::tempdir().unwrap();
+    let own = Place::PodVolume(theirs.path().display().to_string());
+    for (at, sub_path, place) in [("/etc", "files/1", Place::Files), ("/data", "", own)] {
+        bench.config.directories.push(Directory {
+            mount_path: at.into(),
+            sub_path: sub_path.into(),
+            place,
+            mount_points: Vec::new(),
+        });
+    }
+    for (index, output) in bench.config.outputs.iter_mut().enumerate() {
+        output.directory = index;
+    }
+    let places = [
+        bench.dir().join("shared"),
+        bench.volume().join("files/1/single"),
+        theirs.path().join("deep/own"),
+    ];
+    let read = || {
+        places
+            .each_ref()
+            .map(|place| fs::read_to_string(place).unwrap_or_default())
+    };
+    let mut agent = bench.agent();
+    assert!(!agent.is_published());
+    assert_eq!(fs::read(&places[1]).unwrap(), b"", "there to be mounted");
+    let first = refresh(&mut agent).await;
+    assert_eq!((failures(&first), first.changed), (vec![], 3));
+    assert_eq!(read(), ["first"; 3]);
+    assert_eq!(refresh(&mut agent).await.changed, 0);
+    bench.sim.set("Orders DB", "password", "second").unwrap();
+    // Another process goes on where this one ends.
+    let mut agent = bench.agent();
+    assert!(agent.is_published());
+    assert_eq!(refresh(&mut agent).await.changed, 3);
+    assert_eq!(read(), ["second"; 3]);
 }
 
 #[tokio::test]

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use keeper_agent::schedule::Grid;
 use keeper_agent::{Agent, Host, Pod, Runner};
-use keeper_contract::Directory;
+use keeper_contract::{Directory, Place};
 use keeper_sim::{FaultKind, Outcome, SimHandle};
 use keeper_soak::{Action, Answer, Model, OUTPUTS, Script, Stage, Vault};
 use support::Bench;
@@ -63,6 +63,7 @@ async fn soak(seed: u64, hours: u64) {
     bench.config.directories.push(Directory {
         mount_path: "/etc/tls".into(),
         sub_path: "dirs/1".into(),
+        place: Place::Shared,
         mount_points: Vec::new(),
     });
     for (output, spec) in bench.config.outputs.iter_mut().zip(&OUTPUTS) {

@@ -6,7 +6,7 @@ use std::fmt;
 use json_patch::Patch;
 use serde_json::Value;
 
-use crate::inject;
+use crate::inject::{self, Roots};
 use crate::layout;
 use crate::plan;
 use crate::pod::{self, Pod};
@@ -14,6 +14,7 @@ use crate::problem::{Denial, Findings, Reason};
 use crate::request;
 use crate::scalars::Boolean;
 use crate::settings::Settings;
+use crate::targets;
 
 /// What the decision needs to know of the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -187,14 +188,17 @@ fn again(pod: &Pod<'_>) -> Option<Decision> {
     let config = first
         .env(layout::CONFIG_ENV)
         .and_then(plan::read_config_env);
-    let volume = first
-        .mounts()
-        .find(|(_, at)| at.as_str() == layout::VOLUME_DIR);
-    let (volume, directories) = match (&volume, &config) {
-        (Some((volume, _)), Some(config)) => (*volume, config.directories.as_slice()),
-        _ => ("", &[][..]),
+    // What did not parse then was denied then.
+    let named = pod
+        .annotation("containers")
+        .and_then(|text| text.parse().ok());
+    let position = ours.iter().filter(|c| c.list == pod::INIT_CONTAINERS);
+    let position = position.map(|c| c.index).min().unwrap_or_default();
+    let targets = targets::choose_again(named.as_ref(), position, pod);
+    let patch = match &config {
+        Some(config) => inject::repair(pod, &targets, config, &Roots::of(first)),
+        None => inject::repair_markers(pod),
     };
-    let patch = inject::repair(pod, volume, directories);
     if patch.is_empty() {
         return Some(Decision::Skipped(SkipReason::AlreadyInjected));
     }

@@ -82,18 +82,41 @@ pub struct Proxy {
     pub no_proxy: NoProxy,
 }
 
-/// One directory of the volume, mounted read-only into the application at `mount_path`.
+/// One directory of files, which the application sees at `mount_path`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Directory {
     /// Where the application sees it, for messages.
     pub mount_path: String,
-    /// Its path below the root of the volume.
+    /// Its path below the root of the volume that it is in; empty: that root.
     pub sub_path: String,
+    /// That volume, and how the files get to the application.
+    #[serde(default, skip_serializing_if = "Place::is_shared")]
+    pub place: Place,
     /// Directories to make in it for the pod's own mounts below it, relative to it: a mount point on a
     /// read-only mount has to be there first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mount_points: Vec<String>,
+}
+
+/// The volume that a directory is in, and how its files get to the application.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum Place {
+    /// The agents' own. The application mounts the directory, read-only, and all files in it change at once.
+    #[default]
+    Shared,
+    /// The agents' own. The application mounts each file by itself, read-only, and it is rewritten in place.
+    Files,
+    /// One of the pod's own, which the agents mount at this path. All files in it change at once; nothing that
+    /// lies in it is trusted.
+    PodVolume(String),
+}
+
+impl Place {
+    fn is_shared(&self) -> bool {
+        *self == Self::Shared
+    }
 }
 
 /// One published file.

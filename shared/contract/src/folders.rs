@@ -20,6 +20,16 @@ pub(crate) struct FolderRequest {
     pub(crate) path: CleanPath,
 }
 
+impl FolderRequest {
+    /// Who is to blame for the path, without prefix.
+    pub(crate) fn path_annotation(&self) -> &str {
+        match self.annotation.as_str() {
+            "folder" | "folder-uid" => "folder-path",
+            elsewhere => elsewhere,
+        }
+    }
+}
+
 /// Reads the folder of a pod's annotations.
 pub(crate) fn read(
     annotations: &BTreeMap<&str, &str>,

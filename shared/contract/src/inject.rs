@@ -1,13 +1,17 @@
 //! A plan as JSON: the containers and volumes that a pod gets.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use json_patch::{AddOperation, Patch, PatchOperation};
 use serde_json::{Map, Value, json};
 
 use crate::admission::Shape;
-use crate::agent_config::{Directory, OnStale};
+use crate::agent_config::{AgentConfig, Directory, OnStale, Place};
 use crate::annotations::PREFIX;
+use crate::choices::InitPosition;
 use crate::identity::Identity;
 use crate::layout;
+use crate::path::CleanPath;
 use crate::plan::Plan;
 use crate::pod::{self, Container, Pod};
 use crate::request::CaKind;
@@ -19,10 +23,13 @@ const TOKEN_DIR: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 const SECRET_MODE: u32 = 0o444;
 
 /// The patch that carries out `plan`.
-pub(crate) fn patch(plan: &Plan, pod: &Pod<'_>, settings: &Settings) -> Patch {
+pub(crate) fn patch(plan: &Plan<'_>, pod: &Pod<'_>, settings: &Settings) -> Patch {
     let mut ops = Ops::default();
     // Before the containers go in, which moves the indexes of the pod's own init containers.
-    ops.mounts(pod, &plan.names.secrets, &plan.config.directories);
+    ops.mounts(
+        &plan.targets,
+        &app_mounts(&plan.config, &Roots::planned(plan)),
+    );
     let volumes = volumes(plan);
     if pod.has_volumes {
         for volume in volumes {
@@ -34,10 +41,11 @@ pub(crate) fn patch(plan: &Plan, pod: &Pod<'_>, settings: &Settings) -> Patch {
     let Containers { init, ordinary } = containers(plan, settings);
     if pod.has_init_containers {
         for (index, container) in init.into_iter().enumerate() {
-            ops.add(
-                ["spec", pod::INIT_CONTAINERS, &index.to_string()],
-                container,
-            );
+            let index = match plan.position {
+                InitPosition::First => index.to_string(),
+                InitPosition::Last => "-".to_owned(),
+            };
+            ops.add(["spec", pod::INIT_CONTAINERS, &index], container);
         }
     } else {
         ops.add(["spec", pod::INIT_CONTAINERS], Value::Array(init));
@@ -54,11 +62,114 @@ pub(crate) fn patch(plan: &Plan, pod: &Pod<'_>, settings: &Settings) -> Patch {
 }
 
 /// What an injected pod lacks: mounts of containers that came later, and the marker.
-pub(crate) fn repair(pod: &Pod<'_>, volume: &str, directories: &[Directory]) -> Patch {
+pub(crate) fn repair(
+    pod: &Pod<'_>,
+    targets: &[Container<'_>],
+    config: &AgentConfig,
+    roots: &Roots,
+) -> Patch {
     let mut ops = Ops::default();
-    ops.mounts(pod, volume, directories);
+    ops.mounts(targets, &app_mounts(config, roots));
     ops.markers(pod);
     Patch(ops.0)
+}
+
+/// The marker alone.
+pub(crate) fn repair_markers(pod: &Pod<'_>) -> Patch {
+    let mut ops = Ops::default();
+    ops.markers(pod);
+    Patch(ops.0)
+}
+
+/// The volumes that the agents mount, by the path where they do: name, and path in it.
+#[derive(Debug)]
+pub(crate) struct Roots(BTreeMap<String, (String, Option<String>)>);
+
+impl Roots {
+    fn planned(plan: &Plan<'_>) -> Self {
+        let ours = (plan.names.secrets.clone(), None);
+        let mut roots = BTreeMap::from([(layout::VOLUME_DIR.to_owned(), ours)]);
+        for volume in &plan.volumes {
+            let source = (volume.name.clone(), volume.sub_path.clone());
+            roots.insert(volume.at.clone(), source);
+        }
+        Self(roots)
+    }
+
+    /// Those of a container of ours that is there already.
+    pub(crate) fn of(container: &Container<'_>) -> Self {
+        let mounts = container.mounts().map(|(mount, at)| {
+            let source = (mount.volume.to_owned(), mount.sub_path.map(str::to_owned));
+            (at.to_string(), source)
+        });
+        Self(mounts.collect())
+    }
+}
+
+/// A mount of the application's, all of them read-only.
+#[derive(Debug)]
+struct AppMount {
+    volume: String,
+    sub_path: Option<String>,
+    at: CleanPath,
+}
+
+impl AppMount {
+    fn to_json(&self) -> Value {
+        let Self {
+            volume,
+            sub_path,
+            at,
+        } = self;
+        let mut mount = Map::new();
+        mount.insert("name".to_owned(), json!(volume));
+        mount.insert("mountPath".to_owned(), json!(at.as_str()));
+        if let Some(sub_path) = sub_path {
+            mount.insert("subPath".to_owned(), json!(sub_path));
+        }
+        mount.insert("readOnly".to_owned(), json!(true));
+        Value::Object(mount)
+    }
+}
+
+/// What the containers that get the files have to mount.
+fn app_mounts(config: &AgentConfig, roots: &Roots) -> Vec<AppMount> {
+    let mut mounts = Vec::new();
+    for (index, directory) in config.directories.iter().enumerate() {
+        let root = match &directory.place {
+            Place::Shared | Place::Files => layout::VOLUME_DIR,
+            Place::PodVolume(at) => at,
+        };
+        let Some((volume, within)) = roots.0.get(root) else {
+            continue;
+        };
+        let mut mount = |sub_path: Option<String>, at: &str| {
+            mounts.push(AppMount {
+                volume: volume.clone(),
+                sub_path,
+                at: CleanPath::lenient(at),
+            });
+        };
+        let Directory {
+            mount_path,
+            sub_path,
+            ..
+        } = directory;
+        match directory.place {
+            Place::Shared => mount(Some(sub_path.clone()), mount_path),
+            Place::PodVolume(_) => mount(within.clone(), mount_path),
+            Place::Files => {
+                for file in config.outputs.iter().filter(|o| o.directory == index) {
+                    let path = &file.path;
+                    mount(
+                        Some(format!("{sub_path}/{path}")),
+                        &format!("{mount_path}/{path}"),
+                    );
+                }
+            }
+        }
+    }
+    mounts
 }
 
 /// Whether `container` is one of ours.
@@ -82,33 +193,23 @@ impl Ops {
         }));
     }
 
-    /// Mounts the directories into each of the pod's own containers that lacks them.
-    fn mounts(&mut self, pod: &Pod<'_>, volume: &str, directories: &[Directory]) {
-        for container in pod.containers.iter().filter(|c| !is_ours(c)) {
-            let has = |path: &str| container.mounts().any(|(_, at)| at.as_str() == path);
-            let mounts: Vec<Value> = directories
-                .iter()
-                .filter(|directory| !has(&directory.mount_path))
-                .map(|directory| {
-                    json!({
-                        "name": volume,
-                        "mountPath": directory.mount_path,
-                        "subPath": directory.sub_path,
-                        "readOnly": true,
-                    })
-                })
-                .collect();
+    /// Adds `mounts` to each of `containers`, but for those that it has.
+    fn mounts(&mut self, containers: &[Container<'_>], mounts: &[AppMount]) {
+        for container in containers {
+            let has: BTreeSet<_> = container.mounts().map(|(_, at)| at).collect();
+            let missing = mounts.iter().filter(|mount| !has.contains(&mount.at));
+            let missing: Vec<Value> = missing.map(AppMount::to_json).collect();
             let index = container.index.to_string();
-            if mounts.is_empty() {
+            if missing.is_empty() {
                 continue;
             }
             if container.has_mounts() {
-                for mount in mounts {
+                for mount in missing {
                     self.add(["spec", container.list, &index, "volumeMounts", "-"], mount);
                 }
             } else {
-                let mounts = Value::Array(mounts);
-                self.add(["spec", container.list, &index, "volumeMounts"], mounts);
+                let missing = Value::Array(missing);
+                self.add(["spec", container.list, &index, "volumeMounts"], missing);
             }
         }
     }
@@ -126,7 +227,7 @@ impl Ops {
     }
 }
 
-fn volumes(plan: &Plan) -> Vec<Value> {
+fn volumes(plan: &Plan<'_>) -> Vec<Value> {
     let optional = !plan.config.fail_on_error;
     let crate::agent_config::Auth::Secret { secret_name, .. } = &plan.config.auth;
     let mut volumes = vec![
@@ -166,7 +267,7 @@ struct Containers {
     ordinary: Option<Value>,
 }
 
-fn containers(plan: &Plan, settings: &Settings) -> Containers {
+fn containers(plan: &Plan<'_>, settings: &Settings) -> Containers {
     let first_fetch = || {
         let mut init = base(plan, settings, &plan.names.init);
         init.insert("command".to_owned(), json!(["/keeper-init"]));
@@ -183,7 +284,7 @@ fn containers(plan: &Plan, settings: &Settings) -> Containers {
 }
 
 /// The refreshing container.
-fn sidecar(plan: &Plan, settings: &Settings) -> Value {
+fn sidecar(plan: &Plan<'_>, settings: &Settings) -> Value {
     let mut sidecar = base(plan, settings, &plan.names.sidecar);
     let mut set = |key: &str, value: Value| drop(sidecar.insert(key.to_owned(), value));
     set("command", json!(["/keeper-sidecar"]));
@@ -219,7 +320,7 @@ fn sidecar(plan: &Plan, settings: &Settings) -> Value {
 
 /// What both containers have in common. They pass Pod Security *restricted*, but
 /// for those that run as root to signal.
-fn base(plan: &Plan, settings: &Settings, name: &str) -> Map<String, Value> {
+fn base(plan: &Plan<'_>, settings: &Settings, name: &str) -> Map<String, Value> {
     let field = |name: &str, path: &str| json!({ "name": name, "valueFrom": { "fieldRef": { "apiVersion": "v1", "fieldPath": path } } });
     let mut mounts = vec![
         json!({ "name": plan.names.secrets, "mountPath": layout::VOLUME_DIR }),
@@ -228,6 +329,13 @@ fn base(plan: &Plan, settings: &Settings, name: &str) -> Map<String, Value> {
     if plan.ca.is_some() {
         mounts
             .push(json!({ "name": plan.names.ca, "mountPath": layout::CA_DIR, "readOnly": true }));
+    }
+    for volume in &plan.volumes {
+        let mount = match &volume.sub_path {
+            Some(path) => json!({ "name": volume.name, "mountPath": volume.at, "subPath": path }),
+            None => json!({ "name": volume.name, "mountPath": volume.at }),
+        };
+        mounts.push(mount);
     }
     mounts.push(json!({ "name": plan.names.no_token, "mountPath": TOKEN_DIR, "readOnly": true }));
     let mut container = Map::new();
@@ -246,7 +354,12 @@ fn base(plan: &Plan, settings: &Settings, name: &str) -> Map<String, Value> {
             field(layout::POD_UID_ENV, "metadata.uid"),
         ]),
     );
-    let Identity { user, may_kill } = plan.identity;
+    let Identity {
+        user,
+        group,
+        may_kill,
+        ..
+    } = plan.identity;
     let mut capabilities = json!({ "drop": ["ALL"] });
     if may_kill && let Some(capabilities) = capabilities.as_object_mut() {
         capabilities.insert("add".to_owned(), json!(["KILL"]));
@@ -258,7 +371,7 @@ fn base(plan: &Plan, settings: &Settings, name: &str) -> Map<String, Value> {
         json!({
             "runAsNonRoot": user != 0,
             "runAsUser": user,
-            "runAsGroup": plan.group,
+            "runAsGroup": group,
             "privileged": false,
             "allowPrivilegeEscalation": false,
             "readOnlyRootFilesystem": true,

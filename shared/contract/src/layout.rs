@@ -17,6 +17,8 @@ pub const AUTH_DIR: &str = "/keeper/auth";
 pub const AUTH_KEY: &str = "config";
 /// Where the agents mount an extra trust root.
 pub const CA_DIR: &str = "/keeper/ca";
+/// Below which the agents mount the volumes of the pod's own that they publish into.
+pub const POD_VOLUMES_DIR: &str = "/keeper/pod-volumes";
 /// Where the application finds its files unless told otherwise.
 pub const DEFAULT_OUTPUT_DIR: &str = "/keeper/secrets";
 
@@ -24,6 +26,8 @@ pub const DEFAULT_OUTPUT_DIR: &str = "/keeper/secrets";
 pub const STATE_SUB_PATH: &str = "state";
 /// Prefix of the volume's directories that the application mounts: `dirs/0`, `dirs/1`, …
 pub const DIRECTORY_SUB_PATH: &str = "dirs";
+/// Prefix of the volume's directories whose files the application mounts one by one: `files/0/<name>`.
+pub const FILE_SUB_PATH: &str = "files";
 
 /// Name of the first-fetch container.
 pub const INIT_CONTAINER: &str = "keeper-init";

@@ -6,6 +6,8 @@
 mod admission;
 mod agent_config;
 pub mod annotations;
+pub mod choices;
+mod directories;
 pub mod duration;
 mod files;
 mod folders;
@@ -27,12 +29,14 @@ mod resources;
 pub mod scalars;
 pub mod selection;
 mod settings;
+mod targets;
+mod tmpfs;
 mod workload;
 
 pub use admission::{Cluster, Decision, Injection, Shape, SkipReason, admit};
 pub use agent_config::{
     AgentConfig, Auth, Directory, FolderOutput, FolderRef, Format, LogFormat, LogLevel, OnStale,
-    Output, Proxy, Selection,
+    Output, Place, Proxy, Selection,
 };
 pub use problem::{Denial, Problem, Reason};
 pub use proxy::{NoProxy, NoProxyError, ProxyError, ProxyUrl};

@@ -1,58 +1,63 @@
-//! Where files go: at most one output for each path, none below another, and none that a mount of the
-//! pod's own would hide.
+//! Where files go: at most one output for each path, and none below another. Which directory of which volume that
+//! is, [`crate::directories`] decides.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
+use std::collections::BTreeMap;
 
 use crate::agent_config::{Directory, FolderOutput, Output};
 use crate::annotations::PREFIX;
+use crate::choices::MountMode;
+use crate::directories::{self, Kind, PodVolume, Seat, Site};
 use crate::files::File;
 use crate::folders::FolderRequest;
 use crate::layout;
-use crate::path::{CleanPath, PathError};
-use crate::pod::Pod;
+use crate::pod::{Container, Pod};
 use crate::problem::{Findings, Reason, quoted};
 
-/// Directories, outputs and folders of the agents' config; all empty if nothing is selected.
+/// The outputs of the agents' config and what they lie in; all empty if nothing is selected.
 #[derive(Debug, Default)]
 pub(crate) struct Placed {
     pub(crate) directories: Vec<Directory>,
     pub(crate) outputs: Vec<Output>,
     pub(crate) folders: Vec<FolderOutput>,
+    /// Volumes of the pod's own that our containers mount, too.
+    pub(crate) volumes: Vec<PodVolume>,
 }
 
-/// Gives files and folders their places.
+/// Places the files and folders of a pod whose containers `targets` get them.
 pub(crate) fn place(
     files: Vec<File>,
     folders: Vec<FolderRequest>,
+    mode: MountMode,
     pod: &Pod<'_>,
+    targets: &[Container<'_>],
     findings: &mut Findings,
 ) -> Placed {
-    let mut outputs: Vec<Output> = Vec::new();
-    let mut taken: BTreeMap<String, String> = BTreeMap::new();
-    for file in files {
-        let path = match file.path.in_output_dir() {
-            Ok(path) => path.to_owned(),
-            Err(error) => {
-                findings.problem(&file.annotation, reason_of(&error), error);
-                continue;
-            }
-        };
-        if let Some(first) = taken.get(&path) {
-            findings.problem(
-                &file.annotation,
-                Reason::PathTaken,
-                format_args!(
-                    "{} is the output of {PREFIX}{first} already: give one of them a path of its own, such as :{}/x",
-                    quoted(file.path.as_str()),
-                    layout::DEFAULT_OUTPUT_DIR
-                ),
-            );
+    let mut taken = BTreeMap::new();
+    let files = distinct(files, &mut taken, findings);
+    let folders = apart(folders, &taken, findings);
+    let sites: Vec<Site<'_>> = files
+        .iter()
+        .map(|file| Site {
+            annotation: &file.annotation,
+            path: &file.path,
+            kind: Kind::File,
+        })
+        .chain(folders.iter().map(|folder| Site {
+            annotation: folder.path_annotation(),
+            path: &folder.path,
+            kind: Kind::Folder,
+        }))
+        .collect();
+    let mut placed = Placed::default();
+    let mut seats =
+        directories::seat(&sites, mode, pod, targets, findings, &mut placed).into_iter();
+    // What has no seat is a problem that stands in the findings.
+    for (file, seat) in files.into_iter().zip(&mut seats) {
+        let Some(Seat { directory, path }) = seat else {
             continue;
-        }
-        taken.insert(path.clone(), file.annotation.clone());
-        outputs.push(Output {
-            directory: 0,
+        };
+        placed.outputs.push(Output {
+            directory,
             path,
             selection: file.selection,
             fields: file.fields,
@@ -61,160 +66,98 @@ pub(crate) fn place(
             annotation: format!("{PREFIX}{}", file.annotation),
         });
     }
-    for (path, annotation) in &taken {
-        let above = parents(path).find_map(|parent| Some((parent, taken.get(parent)?)));
-        if let Some((parent, other)) = above {
+    for (folder, seat) in folders.into_iter().zip(seats) {
+        let Some(Seat { directory, path }) = seat else {
+            continue;
+        };
+        placed.folders.push(FolderOutput {
+            directory,
+            path,
+            folder: folder.folder,
+            annotation: format!("{PREFIX}{}", folder.annotation),
+        });
+    }
+    placed
+}
+
+/// The files whose paths may be outputs, each path once; and whose annotation has `taken` which path.
+fn distinct(
+    files: Vec<File>,
+    taken: &mut BTreeMap<String, String>,
+    findings: &mut Findings,
+) -> Vec<File> {
+    let mut kept = Vec::new();
+    for file in files {
+        if let Err(error) = file.path.check_output() {
+            findings.problem(&file.annotation, Reason::BadPath, error);
+            continue;
+        }
+        let path = file.path.as_str();
+        if let Some(first) = taken.get(path) {
             findings.problem(
-                annotation,
+                &file.annotation,
+                Reason::PathTaken,
+                format_args!(
+                    "{} is the output of {PREFIX}{first} already: give one of them a path of its own, such as :{}/x",
+                    quoted(path),
+                    layout::DEFAULT_OUTPUT_DIR
+                ),
+            );
+            continue;
+        }
+        taken.insert(path.to_owned(), file.annotation.clone());
+        kept.push(file);
+    }
+    for file in &kept {
+        let parent = file.path.parent();
+        let above = parent
+            .from_the_top()
+            .find_map(|above| Some((above, taken.get(above)?)));
+        if let Some((above, other)) = above {
+            findings.problem(
+                &file.annotation,
                 Reason::PathTaken,
                 format_args!(
                     "{} lies below {}, which is the file of {PREFIX}{other}: move one of them",
-                    quoted(path),
-                    quoted(parent)
+                    quoted(file.path.as_str()),
+                    quoted(above)
                 ),
             );
         }
     }
-    let folders: Vec<FolderOutput> = folders
-        .into_iter()
-        .filter_map(|request| place_folder(request, &taken, findings))
-        .collect();
-    let first = outputs.first().map(|output| &output.annotation);
-    let Some(first) = first.or(folders.first().map(|folder| &folder.annotation)) else {
-        return Placed::default();
-    };
-    let directory = Directory {
-        mount_path: layout::DEFAULT_OUTPUT_DIR.to_owned(),
-        sub_path: format!("{}/0", layout::DIRECTORY_SUB_PATH),
-        mount_points: mount_points(pod, first, &taken, &folders, findings),
-    };
-    Placed {
-        directories: vec![directory],
-        outputs,
-        folders,
-    }
+    kept
 }
 
-/// A folder's files have names that only the vault knows: here it is only seen to it that there can be a directory.
-fn place_folder(
-    request: FolderRequest,
+/// The folders whose paths may be directories of files. What names their files have, only the vault knows: here it is
+/// seen to it that there can be a directory.
+fn apart(
+    folders: Vec<FolderRequest>,
     taken: &BTreeMap<String, String>,
     findings: &mut Findings,
-) -> Option<FolderOutput> {
-    let path = match request.path.dir_in_output_dir() {
-        Ok(path) => path.to_owned(),
-        Err(error) => {
-            findings.problem("folder-path", reason_of(&error), error);
-            return None;
+) -> Vec<FolderRequest> {
+    let mut kept = Vec::new();
+    for folder in folders {
+        let annotation = folder.path_annotation();
+        if let Err(error) = folder.path.check_directory() {
+            findings.problem(annotation, Reason::BadPath, error);
+            continue;
         }
-    };
-    let above = parents(&path)
-        .chain([path.as_str()])
-        .find_map(|parent| taken.get(parent));
-    if let Some(other) = above {
-        findings.problem(
-            "folder-path",
-            Reason::PathTaken,
-            format_args!(
-                "{} is, or lies below, the file of {PREFIX}{other}: move one of them",
-                quoted(request.path.as_str())
-            ),
-        );
-    }
-    Some(FolderOutput {
-        directory: 0,
-        path,
-        folder: request.folder,
-        annotation: format!("{PREFIX}{}", request.annotation),
-    })
-}
-
-fn reason_of(error: &PathError) -> Reason {
-    match error {
-        PathError::Elsewhere(_) => Reason::NotYet,
-        _ => Reason::BadPath,
-    }
-}
-
-/// The pod's own mounts below the published directory, relative to it.
-fn mount_points(
-    pod: &Pod<'_>,
-    first: &str,
-    outputs: &BTreeMap<String, String>,
-    folders: &[FolderOutput],
-    findings: &mut Findings,
-) -> Vec<String> {
-    let dir = CleanPath::lenient(layout::DEFAULT_OUTPUT_DIR);
-    let first = first.trim_start_matches(PREFIX);
-    let mut points = BTreeSet::new();
-    for container in &pod.containers {
-        let name = quoted(container.name());
-        for (volume, path) in container.mounts() {
-            let volume = quoted(volume);
-            let at = quoted(path.as_str());
-            match path.below(&dir) {
-                Some("") => findings.problem(
-                    first,
-                    Reason::NotYet,
-                    format_args!(
-                        "container {name} mounts volume {volume} at {at}, where the secrets go: this version cannot publish into it, remove that mount"
-                    ),
+        let file = folder
+            .path
+            .from_the_top()
+            .find_map(|above| taken.get(above));
+        if let Some(other) = file {
+            findings.problem(
+                annotation,
+                Reason::PathTaken,
+                format_args!(
+                    "{} is, or lies below, the file of {PREFIX}{other}: move one of them",
+                    quoted(folder.path.as_str())
                 ),
-                Some(relative) if relative.split('/').any(|part| part.starts_with("..")) => findings.problem(
-                    first,
-                    Reason::MountConflict,
-                    format_args!(
-                        "container {name} mounts volume {volume} at {at}: names that begin with `..` are the injector's own, move it"
-                    ),
-                ),
-                Some(relative) => match in_the_way(relative, outputs, folders) {
-                    Some(annotation) => findings.problem(
-                        annotation,
-                        Reason::MountConflict,
-                        format_args!(
-                            "container {name} mounts volume {volume} at {at}, in the way of this output: move one of them"
-                        ),
-                    ),
-                    None => drop(points.insert(relative.to_owned())),
-                },
-                None if dir.below(&path).is_some() => findings.problem(
-                    first,
-                    Reason::MountConflict,
-                    format_args!(
-                        "container {name} mounts volume {volume} at {at}, which would lie under {dir}: move that mount"
-                    ),
-                ),
-                None => {}
-            }
+            );
+            continue;
         }
+        kept.push(folder);
     }
-    points.into_iter().collect()
-}
-
-/// The annotation of an output that is at `mount`, below or above it, or of a folder whose directory is at it or
-/// below.
-fn in_the_way<'a>(
-    mount: &str,
-    outputs: &'a BTreeMap<String, String>,
-    folders: &'a [FolderOutput],
-) -> Option<&'a str> {
-    let below = format!("{mount}/");
-    let hidden = folders
-        .iter()
-        .find(|folder| folder.path == mount || folder.path.starts_with(&below));
-    if let Some(folder) = hidden {
-        return folder.annotation.strip_prefix(PREFIX);
-    }
-    let mut after = outputs.range::<str, _>((Bound::Included(below.as_str()), Bound::Unbounded));
-    let lower = after.next().filter(|(path, _)| path.starts_with(&below));
-    lower
-        .map(|(_, annotation)| annotation)
-        .or_else(|| outputs.get(mount))
-        .or_else(|| parents(mount).find_map(|parent| outputs.get(parent)))
-        .map(String::as_str)
-}
-
-/// The directories above a relative path.
-fn parents(path: &str) -> impl Iterator<Item = &str> {
-    path.match_indices('/').filter_map(|(at, _)| path.get(..at))
+    kept
 }

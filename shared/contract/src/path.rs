@@ -4,6 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::annotations::PREFIX;
 use crate::layout;
 
 /// Linux takes no longer path.
@@ -18,6 +19,12 @@ const FORBIDDEN: [&str; 5] = [
     "/var/run/secrets/kubernetes.io",
     "/run/secrets/kubernetes.io",
 ];
+/// Directories that a container can't do without: nothing is mounted over them.
+const SYSTEM: [&str; 10] = [
+    "/", "/etc", "/bin", "/lib", "/var", "/opt", "/home", "/root", "/tmp", "/app",
+];
+/// Nor over this one and whatever is below it.
+const SYSTEM_TREE: &str = "/usr";
 
 /// An absolute, normalised path without `..`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -52,17 +59,21 @@ pub enum PathError {
     /// The published directory itself.
     #[error("the path {0} is the directory: add a file name, such as {dir}/x", dir = layout::DEFAULT_OUTPUT_DIR)]
     Directory(String),
+    /// In a directory that must not be hidden.
+    #[error(
+        "{0} lies directly in {1}, which a container can't do without and a mount would hide: choose a directory below it, or set {PREFIX}mount-mode: file"
+    )]
+    System(String, String),
+    /// A folder's directory that is one.
+    #[error(
+        "{0} is a directory that a container can't do without and a mount would hide: choose a directory below it"
+    )]
+    SystemDirectory(String),
     /// A component that begins with `..`.
     #[error(
         "a name in the path {0} begins with `..`: these are the injector's own, choose another"
     )]
     Reserved(String),
-    /// A good path that needs a later version.
-    #[error(
-        "this version publishes below {dir} only, not at {0}: choose a path there",
-        dir = layout::DEFAULT_OUTPUT_DIR
-    )]
-    Elsewhere(String),
 }
 
 impl CleanPath {
@@ -97,36 +108,55 @@ impl CleanPath {
         }
     }
 
-    /// The path relative to the published directory, if a file may be there.
-    ///
-    /// # Errors
-    /// A place where nothing can be published, or not by this version.
-    pub fn in_output_dir(&self) -> Result<&str, PathError> {
-        match self.dir_in_output_dir()? {
-            "" => Err(PathError::Directory(crate::problem::quoted(&self.0))),
-            relative => Ok(relative),
+    /// The directory that it is in; the root is in itself.
+    #[must_use]
+    pub fn parent(&self) -> Self {
+        match self.0.rsplit_once('/') {
+            Some((parent, _)) if !parent.is_empty() => Self(parent.to_owned()),
+            _ => Self("/".to_owned()),
         }
     }
 
-    /// The path relative to the published directory, if a directory of files may be there; empty if it is that one.
+    /// This path and all directories above it but the root, the topmost first.
+    pub fn from_the_top(&self) -> impl Iterator<Item = &str> {
+        let ends = self.0.match_indices('/').map(|(at, _)| at).skip(1);
+        ends.chain([self.0.len()])
+            .filter_map(|end| self.0.get(..end))
+    }
+
+    /// Whether an output directly in this directory would need a mount over what a container can't do without.
+    #[must_use]
+    pub fn is_system(&self) -> bool {
+        SYSTEM.contains(&self.as_str()) || self.below(&Self::lenient(SYSTEM_TREE)).is_some()
+    }
+
+    /// Whether a file may be here, as far as the path alone tells.
     ///
     /// # Errors
-    /// A place where nothing can be published, or not by this version.
-    pub fn dir_in_output_dir(&self) -> Result<&str, PathError> {
+    /// A place where nothing can be published.
+    pub fn check_output(&self) -> Result<(), PathError> {
+        match self.as_str() {
+            "/" | layout::DEFAULT_OUTPUT_DIR => {
+                Err(PathError::Directory(crate::problem::quoted(&self.0)))
+            }
+            _ => self.check_directory(),
+        }
+    }
+
+    /// Whether a directory of files may be here, as far as the path alone tells.
+    ///
+    /// # Errors
+    /// A place where nothing can be published.
+    pub fn check_directory(&self) -> Result<(), PathError> {
         let shown = || crate::problem::quoted(&self.0);
-        if FORBIDDEN
-            .iter()
-            .any(|dir| self.below(&Self::lenient(dir)).is_some())
-        {
+        let within = |dir: &str| self.below(&Self::lenient(dir)).is_some();
+        if FORBIDDEN.into_iter().any(within) {
             return Err(PathError::Forbidden(shown()));
         }
-        match self.below(&Self::lenient(layout::DEFAULT_OUTPUT_DIR)) {
-            None => Err(PathError::Elsewhere(shown())),
-            Some(relative) if relative.split('/').any(|part| part.starts_with("..")) => {
-                Err(PathError::Reserved(shown()))
-            }
-            Some(relative) => Ok(relative),
+        if self.0.split('/').any(|part| part.starts_with("..")) {
+            return Err(PathError::Reserved(shown()));
         }
+        Ok(())
     }
 }
 
@@ -238,13 +268,14 @@ mod tests {
     }
 
     #[test]
-    fn outputs_lie_in_the_published_directory() {
+    fn outputs_may_be_anywhere_but_in_a_few_places() {
         use PathError as E;
-        assert_eq!(
-            clean("/keeper/secrets/a/b.json").in_output_dir(),
-            Ok("a/b.json")
-        );
         for (path, want) in [
+            ("/keeper/secrets/a/b.json", "good"),
+            ("/processes/x", "good"),
+            ("/app/config.json", "good"),
+            ("/keeper", "good"),
+            ("/var/run/secrets/x", "good"),
             ("/proc", "Forbidden"),
             ("/proc/self/x", "Forbidden"),
             ("/sys/x", "Forbidden"),
@@ -253,22 +284,50 @@ mod tests {
                 "/var/run/secrets/kubernetes.io/serviceaccount/x",
                 "Forbidden",
             ),
-            ("/processes/x", "Elsewhere"),
-            ("/app/config.json", "Elsewhere"),
-            ("/keeper/secretsx/a", "Elsewhere"),
-            ("/keeper", "Elsewhere"),
+            ("/run/secrets/kubernetes.io", "Forbidden"),
             ("/keeper/secrets", "Directory"),
+            ("/", "Directory"),
             ("/keeper/secrets/..data", "Reserved"),
-            ("/keeper/secrets/a/..x", "Reserved"),
+            ("/data/a/..x", "Reserved"),
         ] {
-            let got = match clean(path).in_output_dir() {
+            let got = match clean(path).check_output() {
+                Ok(()) => "good",
                 Err(E::Forbidden(_)) => "Forbidden",
-                Err(E::Elsewhere(_)) => "Elsewhere",
                 Err(E::Directory(_)) => "Directory",
                 Err(E::Reserved(_)) => "Reserved",
                 other => panic!("{path}: {other:?}"),
             };
             assert_eq!(got, want, "{path}");
+        }
+    }
+
+    #[test]
+    fn system_directories_are_meant_exactly_but_usr() {
+        for (path, want) in [
+            ("/", true),
+            ("/etc", true),
+            ("/etc/nginx", false),
+            ("/app", true),
+            ("/app/config", false),
+            ("/usr", true),
+            ("/usr/local/etc", true),
+            ("/usrx", false),
+            ("/data", false),
+        ] {
+            assert_eq!(clean(path).is_system(), want, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_directories_above() {
+        let above = |path: &str| -> Vec<String> {
+            let path = clean(path);
+            path.from_the_top().map(str::to_owned).collect()
+        };
+        assert_eq!(above("/a/b/c"), ["/a", "/a/b", "/a/b/c"]);
+        assert_eq!(above("/"), ["/"]);
+        for (path, parent) in [("/a/b", "/a"), ("/a", "/"), ("/", "/")] {
+            assert_eq!(clean(path).parent(), clean(parent));
         }
     }
 

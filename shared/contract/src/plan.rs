@@ -5,10 +5,13 @@ use std::collections::BTreeSet;
 use crate::admission::{Cluster, Shape};
 use crate::agent_config::{AgentConfig, Auth, LogLevel, OnStale, Proxy};
 use crate::annotations::PREFIX;
-use crate::identity::Identity;
+use crate::choices::{InitPosition, MountMode, SameUser};
+use crate::directories::PodVolume;
+use crate::files::File;
+use crate::identity::{Identity, Wishes};
 use crate::layout;
 use crate::outputs::{self, Placed};
-use crate::pod::Pod;
+use crate::pod::{CONTAINERS, Container, Pod};
 use crate::problem::{Findings, Reason};
 use crate::quantity::Quantity;
 use crate::reload::{Reload, Signal, Target};
@@ -16,24 +19,24 @@ use crate::request::{CaSource, Request};
 use crate::resources::Resources;
 use crate::scalars::SidecarMode;
 use crate::settings::Settings;
+use crate::targets;
+use crate::tmpfs::{self, Contents};
 
 /// The oldest API server, 1.x, that is trusted with native sidecars.
 const NATIVE_SIDECARS: u32 = 32;
 /// The agents' config travels in one environment variable; execve takes 128 KiB in one string.
 const MAX_CONFIG_BYTES: usize = 96 * 1024;
-/// Size of the volume: the generations' directories, and room for two generations of each file and folder.
-const TMPFS_BASE: u64 = 4 * 1024 * 1024;
-const TMPFS_OUTPUT: u64 = 2 * 64 * 1024;
-const TMPFS_ATTACHMENT: u64 = 2 * 1024 * 1024;
-const TMPFS_FOLDER: u64 = 8 * 1024 * 1024;
-const PAGE: u64 = 4096;
-/// Who the injected containers run as, where a signal does not need another.
-pub(crate) const USER: i64 = 65_532;
 
 /// What is injected into one pod.
 #[derive(Debug)]
-pub(crate) struct Plan {
+pub(crate) struct Plan<'p> {
     pub(crate) shape: Shape,
+    /// The containers that get the files.
+    pub(crate) targets: Vec<Container<'p>>,
+    /// Where ours stand among the pod's own init containers.
+    pub(crate) position: InitPosition,
+    /// Volumes of the pod's own that we publish into.
+    pub(crate) volumes: Vec<PodVolume>,
     pub(crate) names: Names,
     pub(crate) config: AgentConfig,
     /// The config as it stands in the environment variable.
@@ -47,8 +50,6 @@ pub(crate) struct Plan {
     pub(crate) identity: Identity,
     /// Whether the pod must be made to share its processes among its containers.
     pub(crate) share_processes: bool,
-    /// The group that our containers run as.
-    pub(crate) group: i64,
 }
 
 /// Names of what we add, none of which the pod has already.
@@ -66,15 +67,25 @@ pub(crate) struct Names {
 const CA_FILE: &str = "ca.crt";
 
 /// Plans; none if a problem was found, which stands in `findings`.
-pub(crate) fn plan(
+pub(crate) fn plan<'p>(
     request: Request,
-    pod: &Pod<'_>,
+    pod: &Pod<'p>,
     settings: &Settings,
     cluster: &Cluster,
     findings: &mut Findings,
-) -> Option<Plan> {
+) -> Option<Plan<'p>> {
     let shape = shape(&request, pod, cluster, findings);
-    let tmpfs = tmpfs(&request);
+    // What did not parse is a problem already.
+    let position = request.init_position.unwrap_or(InitPosition::First);
+    let targets = targets::choose(request.containers.as_ref(), position, pod, findings);
+    let is_attachment = |file: &&File| file.selection.attachment().is_some();
+    let attachments = request.files.iter().filter(is_attachment).count();
+    let contents = Contents {
+        outputs: request.files.len() - attachments,
+        attachments,
+        folders: request.folders.len(),
+    };
+    let tmpfs = tmpfs::size(request.tmpfs_size, contents);
     let resources = Resources::decide(&request, settings, tmpfs, pod.is_guaranteed(), findings);
     let metrics_port = match shape {
         Some(Shape::InitOnly) => None,
@@ -92,19 +103,26 @@ pub(crate) fn plan(
     let reload = match shape {
         // The shape's warning says that nothing is refreshed; so there is nothing to tell.
         Some(Shape::InitOnly) if !request.init_only => None,
-        _ => reload(&request, pod, findings),
+        _ => reload(&request, pod, &targets, findings),
     };
     let signals = reload.as_ref().is_some_and(|r| r.signal.is_some());
-    let identity = match signals {
-        true => Identity::to_signal(pod, findings),
-        false => Identity::OWN,
+    let wishes = Wishes {
+        same_user: request.run_as_same_user.unwrap_or(SameUser::Auto),
+        signals,
+        output_mode: request.output_mode,
     };
+    let own_modes = request
+        .files
+        .iter()
+        .filter_map(|file| Some((file.annotation.as_str(), file.mode?)));
+    let identity = Identity::decide(wishes, own_modes, pod, &targets, findings);
     let Request {
         auth_secret,
         ca,
         proxy,
         files,
         folders,
+        mount_mode,
         refresh_interval,
         init_only: _,
         fail_on_error,
@@ -114,7 +132,11 @@ pub(crate) fn plan(
         signal: _,
         signal_process: _,
         reload_url: _,
+        containers: _,
+        init_position: _,
         sidecar_mode: _,
+        output_mode: _,
+        run_as_same_user: _,
         tmpfs_size: _,
         metrics_port: _,
         cpu_request: _,
@@ -124,11 +146,13 @@ pub(crate) fn plan(
         log_level,
     } = request;
     let no_files = files.is_empty() && folders.is_empty() && findings.problems.is_empty();
+    let mount_mode = mount_mode.unwrap_or(MountMode::Directory);
     let Placed {
         directories,
         outputs,
         folders,
-    } = outputs::place(files, folders, pod, findings);
+        volumes,
+    } = outputs::place(files, folders, mount_mode, pod, &targets, findings);
     if no_files {
         findings.warn(
             "inject",
@@ -141,7 +165,6 @@ pub(crate) fn plan(
         o.annotation.strip_prefix(PREFIX).unwrap_or("secret")
     });
     let first = first.to_owned();
-    let fs_group = pod.fs_group();
     let config = AgentConfig {
         auth: Auth::Secret {
             secret_name: auth_secret?.to_string(),
@@ -163,8 +186,7 @@ pub(crate) fn plan(
         cache_seconds: cache?.seconds_up(),
         on_stale: on_stale?,
         strict_lookup,
-        // Under an fsGroup the app reads by group: our containers run with it, so what they write has it.
-        file_mode: if fs_group.is_some() { 0o440 } else { 0o444 },
+        file_mode: identity.file_mode,
         reload,
         metrics_port,
         log_level: log_level.unwrap_or(LogLevel::Info),
@@ -183,6 +205,9 @@ pub(crate) fn plan(
     }
     Some(Plan {
         shape: shape?,
+        targets,
+        position,
+        volumes,
         names: Names::free(pod),
         declare_port: metrics_port.is_some() && !pod.host_network(),
         config,
@@ -192,7 +217,6 @@ pub(crate) fn plan(
         resources,
         identity,
         share_processes: signals && pod.shares_processes() != Some(true),
-        group: fs_group.unwrap_or(USER),
     })
 }
 
@@ -235,23 +259,6 @@ fn shape(
     })
 }
 
-fn tmpfs(request: &Request) -> Quantity {
-    match request.tmpfs_size {
-        Some(size) => Quantity::units(size.units_up().div_ceil(PAGE).saturating_mul(PAGE)),
-        None => {
-            let sizes = request
-                .files
-                .iter()
-                .map(|file| match file.selection.attachment() {
-                    Some(_) => TMPFS_ATTACHMENT,
-                    None => TMPFS_OUTPUT,
-                });
-            let folders = request.folders.iter().map(|_| TMPFS_FOLDER);
-            Quantity::units(sizes.chain(folders).fold(TMPFS_BASE, u64::saturating_add))
-        }
-    }
-}
-
 fn metrics_port(request: &Request, pod: &Pod<'_>, findings: &mut Findings) -> Option<u16> {
     let stated = request.metrics_port.stated;
     let asked = request.metrics_port.port?.0;
@@ -271,7 +278,12 @@ fn metrics_port(request: &Request, pod: &Pod<'_>, findings: &mut Findings) -> Op
 }
 
 /// How the application is told of a change; what is in the way of a signal is recorded.
-fn reload(request: &Request, pod: &Pod<'_>, findings: &mut Findings) -> Option<Reload> {
+fn reload(
+    request: &Request,
+    pod: &Pod<'_>,
+    targets: &[Container<'_>],
+    findings: &mut Findings,
+) -> Option<Reload> {
     let mut conflict = |name: &str, message: &str| {
         findings.problem(name, Reason::Conflict, message);
     };
@@ -287,8 +299,8 @@ fn reload(request: &Request, pod: &Pod<'_>, findings: &mut Findings) -> Option<R
     let target = match &request.signal_process {
         Some(name) => Target::Process(name.clone()),
         None => {
-            let names = pod.main_containers().map(|c| c.name().to_owned());
-            Target::Containers(names.collect())
+            let main = targets.iter().filter(|c| c.list == CONTAINERS);
+            Target::Containers(main.map(|c| c.name().to_owned()).collect())
         }
     };
     let signal = request.signal.map(|name| Signal { name, target });

@@ -38,6 +38,17 @@ pub(crate) struct Container<'a> {
     object: &'a Map<String, Value>,
 }
 
+/// What a container mounts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Mount<'a> {
+    /// The volume's name.
+    pub(crate) volume: &'a str,
+    /// The path in it, if one is written.
+    pub(crate) sub_path: Option<&'a str>,
+    /// Whether that path is made from variables of the container.
+    pub(crate) is_expanded: bool,
+}
+
 /// A pod that the API server would not take either: where it is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("Kubernetes would not take this pod either, {0}: correct that")]
@@ -100,6 +111,12 @@ impl<'a> Pod<'a> {
         })
     }
 
+    /// The value of an annotation of ours.
+    pub(crate) fn annotation(&self, name: &str) -> Option<&'a str> {
+        let key = format!("{}{name}", crate::annotations::PREFIX);
+        self.annotations?.get(&key)?.as_str()
+    }
+
     pub(crate) fn is_windows(&self) -> bool {
         let os = self.spec.get("os").and_then(|os| os.get("name"));
         let selector = self
@@ -138,26 +155,23 @@ impl<'a> Pod<'a> {
         self.spec.get("shareProcessNamespace")?.as_bool()
     }
 
-    /// The containers that run beside each other while the pod lives.
-    pub(crate) fn main_containers(&self) -> impl Iterator<Item = &Container<'a>> {
-        self.containers.iter().filter(|c| c.list == "containers")
+    /// The UID that is stated for a container, by itself or by the pod.
+    pub(crate) fn user(&self, container: &Container<'a>) -> Option<i64> {
+        self.security(container, "runAsUser")?.as_i64()
     }
 
-    /// The UID that is stated for each of the main containers, by itself or by the pod.
-    pub(crate) fn users(&self) -> Vec<Option<i64>> {
-        self.main_containers()
-            .map(|container| self.security(container, "runAsUser")?.as_i64())
-            .collect()
-    }
-
-    /// Whether the pod, or one of its main containers, demands not to be root.
-    pub(crate) fn demands_non_root(&self) -> bool {
+    /// Whether the pod, or one of these containers, demands not to be root.
+    pub(crate) fn demands_non_root<'c>(
+        &self,
+        mut containers: impl Iterator<Item = &'c Container<'a>>,
+    ) -> bool
+    where
+        'a: 'c,
+    {
         let demands = |value: Option<&Value>| value == Some(&Value::Bool(true));
         let pod = self.spec.get("securityContext");
         demands(pod.and_then(|context| context.get("runAsNonRoot")))
-            || self
-                .main_containers()
-                .any(|container| demands(self.security(container, "runAsNonRoot")))
+            || containers.any(|container| demands(self.security(container, "runAsNonRoot")))
     }
 
     /// A field of a container's security context, or else the pod's.
@@ -186,12 +200,21 @@ impl<'a> Pod<'a> {
     }
 
     pub(crate) fn volume_names(&self) -> BTreeSet<&'a str> {
-        let volumes = self.spec.get("volumes").and_then(Value::as_array);
+        self.volumes().map(|v| text(v, "name")).collect()
+    }
+
+    /// Whether a volume is an `emptyDir` in memory.
+    pub(crate) fn is_in_memory(&self, volume: &str) -> bool {
+        let medium = |v: &'a Value| v.get("emptyDir")?.get("medium")?.as_str();
+        let mut volumes = self.volumes();
         volumes
-            .into_iter()
-            .flatten()
-            .map(|v| text(v, "name"))
-            .collect()
+            .find(|v| text(v, "name") == volume)
+            .is_some_and(|v| medium(v) == Some("Memory"))
+    }
+
+    fn volumes(&self) -> impl Iterator<Item = &'a Value> + use<'a> {
+        let volumes = self.spec.get("volumes").and_then(Value::as_array);
+        volumes.into_iter().flatten()
     }
 
     /// Ports that containers declare, of any protocol, on the pod or the host.
@@ -236,13 +259,22 @@ impl<'a> Container<'a> {
             .as_str()
     }
 
-    /// Volume's name and normalised path of each mount.
-    pub(crate) fn mounts(&self) -> impl Iterator<Item = (&'a str, CleanPath)> + use<'a> {
+    /// Where the kubelet mounts the file for the last words, if the pod says so.
+    pub(crate) fn termination_message(&self) -> Option<CleanPath> {
+        let path = self.object.get("terminationMessagePath")?.as_str()?;
+        (!path.is_empty()).then(|| CleanPath::lenient(path))
+    }
+
+    /// Each mount and its normalised path.
+    pub(crate) fn mounts(&self) -> impl Iterator<Item = (Mount<'a>, CleanPath)> + use<'a> {
         self.items("volumeMounts").map(|mount| {
-            (
-                text(mount, "name"),
-                CleanPath::lenient(text(mount, "mountPath")),
-            )
+            let sub_path = text(mount, "subPath");
+            let volume = Mount {
+                volume: text(mount, "name"),
+                sub_path: (!sub_path.is_empty()).then_some(sub_path),
+                is_expanded: !text(mount, "subPathExpr").is_empty(),
+            };
+            (volume, CleanPath::lenient(text(mount, "mountPath")))
         })
     }
 

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::agent_config::{LogLevel, OnStale};
 use crate::annotations::{self, PREFIX, Scope, Status};
+use crate::choices::{ContainerNames, InitPosition, MountMode, SameUser};
 use crate::duration::{GoDuration, RefreshInterval};
 use crate::files::{self, File};
 use crate::folders::{self, FolderRequest};
@@ -16,7 +17,7 @@ use crate::problem::{Findings, LISTED, Problem, Reason, quoted};
 use crate::proxy::{ProxyChoice, ProxyUrl};
 use crate::quantity::Quantity;
 use crate::reload::{ProcessName, ReloadUrl, SignalName};
-use crate::scalars::{Boolean, DataKey, ObjectName, Port, SidecarMode};
+use crate::scalars::{Boolean, DataKey, FileMode, ObjectName, Port, SidecarMode};
 
 /// Everything that annotations say. What did not parse is absent, and then a problem was recorded.
 #[derive(Debug)]
@@ -26,6 +27,7 @@ pub(crate) struct Request {
     pub(crate) proxy: Option<ProxyUrl>,
     pub(crate) files: Vec<File>,
     pub(crate) folders: Vec<FolderRequest>,
+    pub(crate) mount_mode: Option<MountMode>,
     pub(crate) refresh_interval: Option<RefreshInterval>,
     pub(crate) init_only: bool,
     pub(crate) fail_on_error: bool,
@@ -35,7 +37,11 @@ pub(crate) struct Request {
     pub(crate) signal: Option<SignalName>,
     pub(crate) signal_process: Option<ProcessName>,
     pub(crate) reload_url: Option<ReloadUrl>,
+    pub(crate) containers: Option<ContainerNames>,
+    pub(crate) init_position: Option<InitPosition>,
     pub(crate) sidecar_mode: Option<SidecarMode>,
+    pub(crate) output_mode: Option<FileMode>,
+    pub(crate) run_as_same_user: Option<SameUser>,
     pub(crate) tmpfs_size: Option<Quantity>,
     pub(crate) metrics_port: MetricsPort,
     pub(crate) cpu_request: Option<Quantity>,
@@ -184,6 +190,7 @@ impl<'a> Reader<'a> {
                 .and_then(|choice| choice.0),
             files: self.files(),
             folders: folders::read(&self.pod, self.findings),
+            mount_mode: self.value("mount-mode"),
             refresh_interval: self.refresh_interval(),
             init_only: self.flag("init-only"),
             fail_on_error: self.flag("fail-on-error"),
@@ -193,7 +200,11 @@ impl<'a> Reader<'a> {
             signal: self.value("signal"),
             signal_process: self.signal_process(),
             reload_url: self.value("reload-url"),
+            containers: self.value("containers"),
+            init_position: self.value("init-position"),
             sidecar_mode: self.value("sidecar-mode"),
+            output_mode: self.value("output-mode"),
+            run_as_same_user: self.value("run-as-same-user"),
             tmpfs_size: self.tmpfs_size(),
             metrics_port: MetricsPort {
                 port: self.value("metrics-port"),

@@ -41,6 +41,8 @@ const ANNOTATIONS: &[(Reason, &[Annotations])] = &[
             &[("sidecar-mode", "sidecar")],
             &[("format", "xml")],
             &[("log-level", "trace")],
+            &[("output-mode", "440")],
+            &[("containers", "no-such-container")],
             &[("metrics-port", "http")],
             &[("sidecar-memory-limit", "lots")],
             &[("sidecar-memory-limit", "0")],
@@ -78,6 +80,7 @@ const ANNOTATIONS: &[(Reason, &[Annotations])] = &[
             &[("secret-db", "db:/keeper/secrets")],
             &[("secret-db", "db:/keeper/secrets/..data")],
             &[("secret-db", "db:/proc/db.json")],
+            &[("secret-db", "db:/etc/db.json")],
         ],
     ),
     (

@@ -104,31 +104,6 @@ fn a_guaranteed_pod_stays_guaranteed() {
 }
 
 #[test]
-fn a_pod_of_another_user_reads_its_secrets() {
-    let namespace = Namespace::new("users");
-    let shapes = [
-        ("root", json!({})),
-        ("user", json!({"runAsUser": 1000, "runAsGroup": 1000})),
-        (
-            "fs-group",
-            json!({"runAsUser": 1000, "runAsGroup": 1000, "fsGroup": 2000}),
-        ),
-    ];
-    for (name, security) in &shapes {
-        let mut pod = pods::once(pods::annotated(name, &[SECRET], PRINT));
-        pod["spec"]["securityContext"] = security.clone();
-        namespace.apply(&pod);
-    }
-    for (name, _) in &shapes {
-        namespace.wait_for_success(name, 90);
-        assert!(
-            namespace.logs(name, pods::APP).contains("first-password"),
-            "{name}"
-        );
-    }
-}
-
-#[test]
 fn a_deleted_pod_goes_at_once() {
     let namespace = Namespace::new("delete");
     let mut pod = pods::annotated(

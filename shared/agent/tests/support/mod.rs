@@ -10,7 +10,7 @@ use keeper_agent::schedule::{Grid, KeeperClock};
 use keeper_agent::{Agent, Host, Metrics, Node, Pod, Refresh, Runner};
 use keeper_contract::{
     AgentConfig, Auth, Directory, FolderOutput, FolderRef, Format, LogFormat, LogLevel, OnStale,
-    Output, Selection,
+    Output, Place, Selection,
 };
 use keeper_sim::{Options, Sim, Vault};
 use prometheus::{Registry, TextEncoder};
@@ -55,6 +55,7 @@ impl Bench {
             directories: vec![Directory {
                 mount_path: "/keeper/secrets".into(),
                 sub_path: "dirs/0".into(),
+                place: Place::Shared,
                 mount_points: Vec::new(),
             }],
             outputs: outputs.iter().map(|text| output(text)).collect(),

@@ -102,6 +102,12 @@ fn every_working_annotation_takes_its_example_and_is_read() {
         if name == "ca-cert-key" {
             annotate(&mut good, "ca-cert-secret", json!("ca"));
         }
+        if name == "containers" {
+            good["spec"]["initContainers"] = json!([{"name": "migrate"}]);
+        }
+        if name == "run-as-same-user" {
+            good["spec"]["securityContext"] = json!({"runAsUser": 1000});
+        }
         if name == "signal-process" {
             annotate(&mut good, "signal", json!("SIGHUP"));
         }

@@ -7,7 +7,9 @@
 
 mod again;
 mod annotations;
+mod identity;
 mod outputs;
+mod paths;
 mod properties;
 mod reload;
 mod restricted;
@@ -109,6 +111,17 @@ fn config(patched: &Value) -> AgentConfig {
         patched["spec"]["initContainers"][0]["env"][0]["name"],
         layout::CONFIG_ENV
     );
+    serde_json::from_str(&text.replace("$$", "$")).unwrap()
+}
+
+/// The same, wherever our containers stand.
+fn config_of(patched: &Value) -> AgentConfig {
+    let containers = patched["spec"]["initContainers"].as_array().unwrap();
+    let ours = containers
+        .iter()
+        .find(|c| c["env"][0]["name"] == layout::CONFIG_ENV)
+        .unwrap();
+    let text = ours["env"][0]["value"].as_str().unwrap();
     serde_json::from_str(&text.replace("$$", "$")).unwrap()
 }
 

@@ -4,7 +4,7 @@ use keeper_contract::{FolderOutput, FolderRef, Format, Reason, Selection, admit}
 use serde_json::json;
 
 use crate::{
-    CURRENT, annotate, apply, config, decide, denied, injected, injection, pod, reasons,
+    CURRENT, annotate, apply, config, decide, denied, injected, injection, patched, pod, reasons,
     settings_with,
 };
 
@@ -109,6 +109,43 @@ fn a_folder_becomes_a_directory_of_files() {
 }
 
 #[test]
+fn a_folder_has_a_directory_of_its_own_or_shares_the_topmost() {
+    let placed = |annotations: &[(&str, &str)]| {
+        let mut all = vec![("folder", "Prod")];
+        all.extend(annotations);
+        let config = crate::config(&patched(&pod(&all)));
+        let directories = config.directories.iter().map(|d| d.mount_path.clone());
+        let folder = &config.folders[0];
+        let outputs = config.outputs.iter().map(|o| (o.directory, o.path.clone()));
+        (
+            directories.collect::<Vec<_>>(),
+            (folder.directory, folder.path.clone()),
+            outputs.collect::<Vec<_>>(),
+        )
+    };
+    let own = |path: &str| (vec![path.to_owned()], (0, String::new()), vec![]);
+    assert_eq!(placed(&[]), own("/keeper/secrets"));
+    assert_eq!(placed(&[("folder-path", "/app/db/")]), own("/app/db"));
+    // Never a single file, as its names are the vault's.
+    let single = [("folder-path", "/app/db"), ("mount-mode", "file")];
+    assert_eq!(placed(&single), own("/app/db"));
+    for (folder, output, top, folder_in_it, output_in_it) in [
+        ("/app/db/x", "/app/db/a", "/app/db", "x", "a"),
+        ("/app/db", "/app/db/y/a", "/app/db", "", "y/a"),
+        ("/app/db", "/app/db/a", "/app/db", "", "a"),
+    ] {
+        let selection = format!("R:{output}");
+        let got = placed(&[("folder-path", folder), ("secret", &selection)]);
+        let want = (
+            vec![top.to_owned()],
+            (0, folder_in_it.to_owned()),
+            vec![(0, output_in_it.to_owned())],
+        );
+        assert_eq!(got, want, "{folder} {output}");
+    }
+}
+
+#[test]
 fn folders_that_cannot_be() {
     let uid = "Qz3kT0bXv9mWc5rLr2Hn8A";
     for (annotations, want) in [
@@ -140,8 +177,12 @@ fn folders_that_cannot_be() {
             ("folder-path", Reason::BadPath),
         ),
         (
-            vec![("folder", "Prod"), ("folder-path", "/app/db")],
-            ("folder-path", Reason::NotYet),
+            vec![("folder", "Prod"), ("folder-path", "/app")],
+            ("folder-path", Reason::BadPath),
+        ),
+        (
+            vec![("folder", "Prod"), ("folder-path", "/")],
+            ("folder-path", Reason::BadPath),
         ),
         (
             vec![
@@ -172,7 +213,7 @@ fn folders_that_cannot_be() {
             true => drop(injected(&mounted)),
             false => assert_eq!(
                 reasons(&denied(&mounted)),
-                [("folder".into(), Reason::MountConflict)],
+                [("folder-path".into(), Reason::MountConflict)],
                 "{at}"
             ),
         }
@@ -257,11 +298,11 @@ fn outputs_that_cannot_be() {
         ),
         (
             vec![("secret-x", "R:/app/x.json")],
-            vec![("secret-x", Reason::NotYet)],
+            vec![("secret-x", Reason::BadPath)],
         ),
         (
             vec![("secret-x", "R:/etc/x.json")],
-            vec![("secret-x", Reason::NotYet)],
+            vec![("secret-x", Reason::BadPath)],
         ),
         (
             vec![("secret-x", "R:/proc/x")],
@@ -365,4 +406,19 @@ fn a_hostile_pod_is_decided_on() {
         (0..5_000).map(|i| json!({"name": "v", "mountPath": format!("/keeper/secrets/{i}/x")}));
     mounts["spec"]["containers"][0]["volumeMounts"] = list.collect();
     drop(decide(&mounts));
+    // As deep as a path can be, many times, and mounts as deep below and above them.
+    let deep = |i: usize, end: &str| format!("/{}{i}{end}", "a/".repeat(2000));
+    let mut paths = pod(&[]);
+    for i in 0..30 {
+        let value = json!(format!("R:{}", deep(i, "/x")));
+        annotate(&mut paths, &format!("secret-{i}"), value);
+    }
+    let list = (0..100).map(|i| json!({"name": "v", "mountPath": deep(i, "")}));
+    paths["spec"]["containers"][0]["volumeMounts"] = list.collect();
+    denied(&paths);
+    let names: Vec<String> = (0..5_000).map(|i| format!("c{i}")).collect();
+    annotate(&mut paths, "containers", json!(names.join(",")));
+    let list = (0..5_000).map(|i| json!({"name": format!("d{i}")}));
+    paths["spec"]["containers"] = list.collect();
+    denied(&paths);
 }

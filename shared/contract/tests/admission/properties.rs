@@ -156,6 +156,126 @@ fn good_pod() -> impl Strategy<Value = Value> {
         })
 }
 
+/// The same, with what decides on paths, containers and users: not all of them can be injected.
+fn pod_with_paths() -> impl Strategy<Value = Value> {
+    let annotation = prop::sample::select(vec![
+        ("secret-c", "Orders:/data/x.json"),
+        ("secret-d", "Orders:/data/deep/er/y.json"),
+        ("secret-e", "TLS[key]:/etc/nginx/tls/key"),
+        ("secret-f", "R:/etc/x.conf"),
+        ("secret-g", "R:/var/run/secrets/x"),
+        ("secret-h", "R:/cache/h"),
+        ("mount-mode", "file"),
+        ("init-position", "last"),
+        ("run-as-same-user", "false"),
+        ("run-as-same-user", "true"),
+        ("output-mode", "0400"),
+    ]);
+    let mount = (
+        0usize..3,
+        prop::sample::select(vec!["memory", "more", "data"]),
+        prop::sample::select(vec![
+            "/keeper/secrets",
+            "/data",
+            "/data/deep",
+            "/cache",
+            "/etc",
+            "/etc/nginx/tls/more",
+            "/x",
+        ]),
+        prop::sample::select(vec!["", "part"]),
+    );
+    (
+        good_pod(),
+        prop::collection::vec(annotation, 0..5),
+        prop::collection::vec(mount, 0..3),
+        prop::option::of(0usize..3),
+        prop::option::of(0i64..3),
+    )
+        .prop_map(|(mut pod, annotations, mounts, named, user)| {
+            for (name, value) in annotations {
+                pod["metadata"]["annotations"][format!("keeper.security/{name}")] = json!(value);
+            }
+            let volumes =
+                ["memory", "more"].map(|v| json!({"name": v, "emptyDir": {"medium": "Memory"}}));
+            pod["spec"]["volumes"] = json!(volumes);
+            pod["spec"]["volumes"]
+                .as_array_mut()
+                .unwrap()
+                .push(json!({"name": "data"}));
+            let containers = pod["spec"]["containers"].as_array_mut().unwrap();
+            let count = containers.len();
+            for (index, volume, at, part) in mounts {
+                let container = &mut containers[index % count];
+                if !container["volumeMounts"].is_array() {
+                    container["volumeMounts"] = json!([]);
+                }
+                let mount = json!({"name": volume, "mountPath": at, "subPath": part});
+                container["volumeMounts"]
+                    .as_array_mut()
+                    .unwrap()
+                    .push(mount);
+            }
+            if let Some(index) = named {
+                let name = containers[index % count]["name"].clone();
+                pod["metadata"]["annotations"]["keeper.security/containers"] = name;
+            }
+            if let Some(user) = user {
+                pod["spec"]["securityContext"]["runAsUser"] = json!(user);
+            }
+            pod
+        })
+}
+
+/// What the API server checks of containers, mounts and volumes, as far as we add any.
+fn unsound(patched: &Value, original: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    let volumes = patched["spec"]["volumes"].as_array().unwrap();
+    let volumes: Vec<_> = volumes
+        .iter()
+        .map(|v| v["name"].as_str().unwrap())
+        .collect();
+    for (list, before) in
+        ["initContainers", "containers"].map(|l| (&patched["spec"][l], &original["spec"][l]))
+    {
+        let ours = |c: &&Value| c["env"][0]["name"] == "KEEPER_AGENT_CONFIG";
+        let all = || list.as_array().into_iter().flatten();
+        let nothing = json!([]);
+        let old = before.as_array().into_iter().flatten();
+        let old = old.chain(std::iter::repeat(&nothing));
+        // The pod's own, each with what it was, and then ours.
+        let own = all()
+            .filter(|c| !ours(c))
+            .chain(all().filter(ours))
+            .zip(old);
+        for (container, old) in own {
+            let name = &container["name"];
+            let old = old["volumeMounts"].as_array().map_or(0, Vec::len);
+            let mounts = container["volumeMounts"]
+                .as_array()
+                .map_or(&[][..], Vec::as_slice);
+            for (index, mount) in mounts.iter().enumerate().skip(old) {
+                let (at, sub_path) = (
+                    mount["mountPath"].as_str().unwrap(),
+                    mount["subPath"].as_str().unwrap_or("x"),
+                );
+                let clean =
+                    |text: &str| text.split('/').all(|part| !matches!(part, "" | "." | ".."));
+                if !clean(&at[1..]) || at.contains(':') || !clean(sub_path) {
+                    found.push(format!("{name}: {mount}"));
+                }
+                if mounts[..index].iter().any(|m| m["mountPath"] == at) {
+                    found.push(format!("{name}: twice at {at}"));
+                }
+                if !volumes.contains(&mount["name"].as_str().unwrap()) {
+                    found.push(format!("{name}: no volume for {mount}"));
+                }
+            }
+        }
+    }
+    found
+}
+
 /// The patched pod without what we added, told by what the original lacks.
 fn stripped(patched: &Value, original: &Value) -> Value {
     match (patched, original) {
@@ -217,6 +337,31 @@ proptest! {
                 prop_assert_eq!(text.lines().count(), denial.problems.len(), "{}", text);
             }
             Decision::Skipped(_) => {}
+        }
+    }
+
+    #[test]
+    fn a_pod_with_paths_is_patched_soundly_or_denied(pod in pod_with_paths()) {
+        match crate::decide(&pod) {
+            Decision::Injected(injection) => {
+                let patched = apply(&pod, &injection);
+                prop_assert_eq!(&stripped(&patched, &pod), &pod);
+                prop_assert_eq!(unsound(&patched, &pod), [""; 0]);
+                prop_assert_eq!(crate::decide(&patched), Decision::Skipped(SkipReason::AlreadyInjected));
+                let config = crate::config_of(&patched);
+                // Each output is in a directory that is there, and two are never in one place.
+                let of_files = config.outputs.iter().map(|o| (o.directory, &o.path, ""));
+                let of_folders = config.folders.iter().map(|f| (f.directory, &f.path, "/"));
+                let mut places: Vec<_> = of_files
+                    .chain(of_folders)
+                    .map(|(at, path, end)| format!("{}/{path}{end}", config.directories[at].mount_path))
+                    .collect();
+                places.sort();
+                places.dedup();
+                prop_assert_eq!(places.len(), injection.outputs);
+            }
+            Decision::Denied(denial) => prop_assert!(!denial.problems.is_empty()),
+            Decision::Skipped(reason) => prop_assert!(false, "{}", reason),
         }
     }
 

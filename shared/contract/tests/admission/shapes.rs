@@ -266,7 +266,7 @@ fn an_fs_group_reads_by_group() {
     let security = &got["spec"]["initContainers"][0]["securityContext"];
     assert_eq!(
         (&security["runAsUser"], &security["runAsGroup"]),
-        (&json!(65532), &json!(2000))
+        (&json!(1000), &json!(2000))
     );
 }
 
@@ -290,8 +290,8 @@ fn mounts_of_the_pods_own_near_ours() {
         assert_eq!(config.directories[0].mount_points, points, "{path}");
     }
     for (path, reason) in [
-        ("/keeper/secrets", Reason::NotYet),
-        ("/keeper/secrets/", Reason::NotYet),
+        ("/keeper/secrets", Reason::MountConflict),
+        ("/keeper/secrets/", Reason::MountConflict),
         ("/keeper", Reason::MountConflict),
         ("/", Reason::MountConflict),
         ("/keeper/secrets/a", Reason::MountConflict),
