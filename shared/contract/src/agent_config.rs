@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use keeper_notation::{FolderPath, Notation, RecordRef};
+use keeper_notation::{FolderPath, Notation, RecordRef, Selector};
 use serde::{Deserialize, Serialize};
 
 use crate::proxy::{NoProxy, ProxyUrl};
@@ -210,6 +210,30 @@ pub enum Selection {
     },
 }
 
+impl Selection {
+    /// The record that it is about.
+    #[must_use]
+    pub fn record(&self) -> &RecordRef {
+        match self {
+            Self::Record(record) | Self::Field { record, .. } | Self::File { record, .. } => record,
+            Self::Notation(notation) => &notation.record,
+        }
+    }
+
+    /// The name, title or UID of the attachment that it asks for, if it asks for one.
+    #[must_use]
+    pub fn attachment(&self) -> Option<&str> {
+        match self {
+            Self::File { file, .. }
+            | Self::Notation(Notation {
+                selector: Selector::File(file),
+                ..
+            }) => Some(file),
+            Self::Record(_) | Self::Field { .. } | Self::Notation(_) => None,
+        }
+    }
+}
+
 /// How a selection is rendered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -226,6 +250,27 @@ pub enum Format {
     Ini,
     /// One value as it is.
     Raw,
+}
+
+impl Format {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Env => "env",
+            Self::Yaml => "yaml",
+            Self::Properties => "properties",
+            Self::Ini => "ini",
+            Self::Raw => "raw",
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// What becomes of a pod whose last-good values are no longer good.

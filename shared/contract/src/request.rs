@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::agent_config::{LogLevel, OnStale};
 use crate::annotations::{self, PREFIX, Scope, Status};
 use crate::choices::{ContainerNames, InitPosition, MountMode, SameUser};
+use crate::config_yaml::{self, Config};
 use crate::duration::{GoDuration, RefreshInterval};
 use crate::files::{self, File};
 use crate::folders::{self, FolderRequest};
@@ -182,14 +183,18 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn request(&mut self) -> Request {
+        let config = self.config();
         Request {
             auth_secret: self.auth_secret(),
             ca: self.ca(),
             proxy: self
                 .value::<ProxyChoice>("proxy")
                 .and_then(|choice| choice.0),
-            files: self.files(),
-            folders: folders::read(&self.pod, self.findings),
+            files: self.files().into_iter().chain(config.files).collect(),
+            folders: folders::read(&self.pod, self.findings)
+                .into_iter()
+                .chain(config.folders)
+                .collect(),
             mount_mode: self.value("mount-mode"),
             refresh_interval: self.refresh_interval(),
             init_only: self.flag("init-only"),
@@ -339,6 +344,13 @@ impl<'a> Reader<'a> {
             name: self.parsed(name, text)?,
             key: key?,
         })
+    }
+
+    fn config(&mut self) -> Config {
+        match self.pod.get("config") {
+            Some(text) => config_yaml::read(text, self.findings),
+            None => Config::default(),
+        }
     }
 
     fn files(&mut self) -> Vec<File> {

@@ -10,7 +10,7 @@ use crate::problem::quoted;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ScalarError {
     /// Neither true nor false.
-    #[error("{0} is neither \"true\" nor \"false\": write one of them, in quotes")]
+    #[error("{0} is neither \"true\" nor \"false\": write one of them")]
     Boolean(String),
     /// No name of a Kubernetes object. The value is not repeated: people paste configs here.
     #[error(

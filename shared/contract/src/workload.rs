@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use crate::admission::{Decision, SkipReason};
 use crate::annotations::PREFIX;
 use crate::pod;
-use crate::problem::{LISTED, Problem, WARNING_CHARS, clip};
+use crate::problem::{LISTED, Problem, WARNING_CHARS};
+use crate::quote::clip;
 
 /// The API server cuts warnings that are longer together, in bytes.
 const WARNINGS_BYTES: usize = 4096;

@@ -41,6 +41,8 @@ const ANNOTATIONS: &[(Reason, &[Annotations])] = &[
             &[("sidecar-mode", "sidecar")],
             &[("format", "xml")],
             &[("log-level", "trace")],
+            &[("config", "secrets:\n  - recrod: db\n")],
+            &[("config", "secrets:\n  - record: web\n    format: toml\n")],
             &[("output-mode", "440")],
             &[("containers", "no-such-container")],
             &[("metrics-port", "http")],
