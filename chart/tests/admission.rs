@@ -7,9 +7,16 @@ use serde_json::{Value, json};
 use crate::helm::{Objects, refusal, render};
 
 fn webhook(objects: &Objects) -> &Value {
-    let webhooks = objects.the("MutatingWebhookConfiguration")["webhooks"]
-        .as_array()
-        .unwrap();
+    only_webhook(objects, "MutatingWebhookConfiguration")
+}
+
+/// The one of the warnings about workloads.
+fn check(objects: &Objects) -> &Value {
+    only_webhook(objects, "ValidatingWebhookConfiguration")
+}
+
+fn only_webhook<'a>(objects: &'a Objects, kind: &str) -> &'a Value {
+    let webhooks = objects.the(kind)["webhooks"].as_array().unwrap();
     assert_eq!(webhooks.len(), 1);
     &webhooks[0]
 }
@@ -61,6 +68,66 @@ fn a_dry_run_and_a_second_look_are_declared_safe() {
     assert_eq!(webhook["admissionReviewVersions"], json!(["v1"]));
 }
 
+/// Promise: nobody's Deployment waits for us, whether we are there, absent, broken or slow.
+#[test]
+fn the_check_of_workloads_can_refuse_and_delay_nothing() {
+    let objects = render("{webhook: {failurePolicy: Fail, timeoutSeconds: 30}}");
+    let check = check(&objects);
+    assert_eq!(check["failurePolicy"], "Ignore");
+    assert_eq!(check["timeoutSeconds"], 2);
+    assert_eq!(check["sideEffects"], "None");
+    assert_eq!(check["clientConfig"]["service"]["path"], "/validate");
+    let condition = &check["matchConditions"][0]["expression"];
+    assert!(
+        condition
+            .as_str()
+            .unwrap()
+            .contains("startsWith('keeper.security/')")
+    );
+    let kinds: Vec<&str> = check["rules"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|rule| rule["resources"].as_array().unwrap())
+        .map(|resource| resource.as_str().unwrap())
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            "deployments",
+            "statefulsets",
+            "daemonsets",
+            "jobs",
+            "cronjobs"
+        ]
+    );
+}
+
+#[test]
+fn workloads_are_sent_from_the_same_namespaces_as_pods() {
+    for values in ["{}", "{excludedNamespaces: [payments]}"] {
+        let objects = render(values);
+        assert_eq!(
+            check(&objects)["namespaceSelector"],
+            webhook(&objects)["namespaceSelector"]
+        );
+        assert_eq!(
+            check(&objects)["clientConfig"]["service"]["name"],
+            webhook(&objects)["clientConfig"]["service"]["name"]
+        );
+    }
+}
+
+#[test]
+fn without_warnings_there_is_nothing_of_them() {
+    let objects = render("{webhook: {workloadWarnings: false}}");
+    assert!(objects.of("ValidatingWebhookConfiguration").is_empty());
+    let role = objects.the("ClusterRole").to_string();
+    assert!(!role.contains("validating"), "{role}");
+    let args = objects.the("Deployment")["spec"]["template"].to_string();
+    assert!(!args.contains("validating"), "{args}");
+}
+
 #[test]
 fn the_service_leads_to_the_webhooks_port() {
     let objects = render("{}");
@@ -89,7 +156,9 @@ fn the_service_leads_to_the_webhooks_port() {
 #[test]
 fn the_ca_is_left_to_the_webhook_in_auto_mode() {
     let objects = render("{}");
-    assert!(webhook(&objects)["clientConfig"].get("caBundle").is_none());
+    for webhook in [webhook(&objects), check(&objects)] {
+        assert!(webhook["clientConfig"].get("caBundle").is_none());
+    }
 }
 
 #[test]
@@ -99,10 +168,12 @@ fn manual_mode_takes_the_users_ca() {
         json!({"tls": {"mode": "manual", "manual": {"caBundle": pem, "secretName": "own"}}})
             .to_string();
     let objects = render(&values);
-    assert_eq!(
-        webhook(&objects)["clientConfig"]["caBundle"],
-        BASE64_STANDARD.encode(pem)
-    );
+    for webhook in [webhook(&objects), check(&objects)] {
+        assert_eq!(
+            webhook["clientConfig"]["caBundle"],
+            BASE64_STANDARD.encode(pem)
+        );
+    }
     let pod = &objects.the("Deployment")["spec"]["template"]["spec"];
     assert_eq!(pod["volumes"][1]["secret"]["secretName"], "own");
     let message = refusal("{tls: {mode: manual}}");

@@ -19,8 +19,10 @@ fn serve(objects: &Objects) -> Serve {
     let args = pod(objects)["containers"][0]["args"].as_array().unwrap();
     let args = args.iter().map(|arg| arg.as_str().unwrap());
     let cli = Cli::try_parse_from(std::iter::once("keeper-webhook").chain(args)).unwrap();
-    let Command::Serve(serve) = cli.command;
-    serve
+    match cli.command {
+        Command::Serve(serve) => *serve,
+        other => panic!("the Deployment runs {other:?}"),
+    }
 }
 
 fn settings(values: &str) -> Settings {

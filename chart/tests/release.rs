@@ -37,6 +37,7 @@ fn names_are_those_that_users_type() {
         "PodDisruptionBudget keeper-security/keeper-injector",
         "Service keeper-security/keeper-injector-webhook",
         "ServiceAccount keeper-security/keeper-injector",
+        "ValidatingWebhookConfiguration keeper-injector",
     ]);
     let rights = set(&[
         "Role keeper-security/keeper-injector",

@@ -82,7 +82,14 @@ fn reach_no_secret_elsewhere() {
         .filter(|right| right.0 == "the cluster")
         .map(|right| right.1)
         .collect();
-    assert_eq!(elsewhere, ["mutatingwebhookconfigurations", "namespaces"]);
+    assert_eq!(
+        elsewhere,
+        [
+            "mutatingwebhookconfigurations",
+            "namespaces",
+            "validatingwebhookconfigurations"
+        ]
+    );
     assert!(
         !rendered(&objects)
             .iter()

@@ -20,6 +20,12 @@ pub struct KubernetesVersion {
     minor: u32,
 }
 
+impl KubernetesVersion {
+    pub(crate) fn cluster(self) -> Cluster {
+        Cluster { minor: self.minor }
+    }
+}
+
 impl FromStr for KubernetesVersion {
     type Err = String;
 

@@ -22,7 +22,43 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Answer admission reviews over HTTPS.
-    Serve(Serve),
+    Serve(Box<Serve>),
+    /// Show offline what admission makes of manifests: the patched pods, or every problem.
+    ///
+    /// Ends with 0 if nothing is wrong, 1 if there are problems, 2 if the command line or a file can't be read.
+    Render(Render),
+}
+
+/// Options of `render`.
+#[derive(Debug, Args)]
+pub struct Render {
+    /// Manifests, YAML or JSON: pods, and what makes pods; other kinds are passed over. `-` is standard input.
+    #[arg(short = 'f', long = "file", value_name = "FILE", required = true, num_args = 1..)]
+    pub files: Vec<PathBuf>,
+    /// The cluster's settings, YAML, as the chart writes them; without, the chart's own defaults.
+    #[arg(long, value_name = "FILE")]
+    pub settings: Option<PathBuf>,
+    /// The API server's version.
+    #[arg(long, value_name = "VERSION", default_value = "1.35")]
+    pub kubernetes_version: KubernetesVersion,
+    /// Namespace of what names none.
+    #[arg(short, long, value_name = "NAME", default_value = "default")]
+    pub namespace: String,
+    /// How the patched pods are printed.
+    #[arg(short, long, value_enum, default_value = "yaml")]
+    pub output: RenderOutput,
+    /// Take warnings for problems.
+    #[arg(long)]
+    pub strict: bool,
+}
+
+/// How `render` prints patched pods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum RenderOutput {
+    /// Whole, as YAML documents.
+    Yaml,
+    /// What changes, as a unified diff of their YAML.
+    Diff,
 }
 
 /// Options of `serve`.
@@ -55,6 +91,9 @@ pub struct Serve {
     /// auto: the MutatingWebhookConfiguration whose caBundle is kept.
     #[arg(long, value_name = "NAME", default_value = "keeper-injector")]
     pub webhook_configuration: String,
+    /// auto: the ValidatingWebhookConfiguration whose caBundle is kept too, for warnings about workloads.
+    #[arg(long, value_name = "NAME")]
+    pub validating_webhook_configuration: Option<String>,
     /// auto: how long an authority lives (10 years).
     #[arg(long, value_name = "SECONDS", default_value = "315360000", value_parser = lifetime)]
     pub ca_lifetime_seconds: Duration,

@@ -1,4 +1,4 @@
-//! The HTTPS port's routes: `POST /mutate`, `GET /healthz`, `GET /readyz`.
+//! The HTTPS port's routes: `POST /mutate`, `POST /validate`, `GET /healthz`, `GET /readyz`.
 //!
 //! A body is bounded in size and time, and all bodies together in size: what a peer can make this
 //! process hold does not depend on how many connections it opens.
@@ -40,6 +40,7 @@ pub(crate) fn router(admission: Admission, readiness: Readiness) -> Router {
     let memory = Semaphore::new(MAX_BODIES);
     Router::new()
         .route("/mutate", post(mutate))
+        .route("/validate", post(validate))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .with_state(Arc::new(Shared {
@@ -53,9 +54,26 @@ async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
     shared.readiness.report().into_response()
 }
 
+/// What is asked about.
+#[derive(Debug, Clone, Copy)]
+enum Asked {
+    /// A pod, which may be patched.
+    Mutate,
+    /// What makes pods, which is warned of.
+    Validate,
+}
+
 async fn mutate(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Response {
+    respond(&shared, Asked::Mutate, request).await
+}
+
+async fn validate(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Response {
+    respond(&shared, Asked::Validate, request).await
+}
+
+async fn respond(shared: &Shared, asked: Asked, request: Request<Body>) -> Response {
     let (head, body) = request.into_parts();
-    match read_and_answer(&shared, &head.headers, body).await {
+    match read_and_answer(shared, asked, &head.headers, body).await {
         Ok(answer) => ([(CONTENT_TYPE, "application/json")], answer).into_response(),
         Err((status, problem)) => {
             tracing::warn!(
@@ -70,6 +88,7 @@ async fn mutate(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Re
 
 async fn read_and_answer(
     shared: &Shared,
+    asked: Asked,
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Vec<u8>, (StatusCode, String)> {
@@ -94,11 +113,11 @@ async fn read_and_answer(
     }
     match timeout(BODY_DEADLINE, read(shared, body)).await {
         // The memory counts as taken until the answer is made.
-        Ok(Ok((bytes, _memory))) => shared
-            .admission
-            .answer(&bytes)
-            .await
-            .map_err(|error| (StatusCode::BAD_REQUEST, error.to_string())),
+        Ok(Ok((bytes, _memory))) => match asked {
+            Asked::Mutate => shared.admission.answer(&bytes).await,
+            Asked::Validate => shared.admission.check(&bytes).await,
+        }
+        .map_err(|error| (StatusCode::BAD_REQUEST, error.to_string())),
         Ok(Err((status, problem))) => refuse(status, problem),
         Err(_) => refuse(
             StatusCode::REQUEST_TIMEOUT,
@@ -158,7 +177,13 @@ mod tests {
         let json =
             HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
         let status = async |length: usize| {
-            let answer = read_and_answer(&shared, &json, Body::from(vec![b'x'; length])).await;
+            let answer = read_and_answer(
+                &shared,
+                Asked::Mutate,
+                &json,
+                Body::from(vec![b'x'; length]),
+            )
+            .await;
             answer.unwrap_err().0
         };
         assert_eq!(status(1001).await, StatusCode::SERVICE_UNAVAILABLE);

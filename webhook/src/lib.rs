@@ -13,9 +13,10 @@ mod http;
 mod listener;
 mod metrics;
 mod namespaces;
+mod render;
 mod review;
 mod serve;
 
 pub use api_version::KubernetesVersion;
-pub use cli::{Cli, Command, Serve, TlsMode};
+pub use cli::{Cli, Command, Render, RenderOutput, Serve, TlsMode};
 pub use serve::{Failure, Webhook, load_settings, main};

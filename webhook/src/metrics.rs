@@ -7,7 +7,7 @@ use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, Result,
 };
 
-use crate::review::Outcome;
+use crate::review::{CheckOutcome, Outcome};
 
 /// Upper bounds in seconds: from 100 µs to the longest that an API server waits.
 const BUCKETS: [f64; 14] = [
@@ -22,6 +22,7 @@ pub(crate) struct Metrics {
     latency: Histogram,
     admissions: IntCounterVec,
     denials: IntCounterVec,
+    checks: IntCounterVec,
     /// End of the served certificate's validity, in seconds since 1970.
     pub(crate) certificate_expiry: IntGauge,
 }
@@ -60,6 +61,13 @@ impl Metrics {
                 ),
                 &["reason"],
             )?,
+            checks: IntCounterVec::new(
+                Opts::new(
+                    "keeper_injector_checks_total",
+                    "Checks of Deployments and their like by how they ended; no admissions of pods.",
+                ),
+                &["outcome"],
+            )?,
             certificate_expiry: IntGauge::new(
                 "keeper_injector_certificate_expiry_timestamp_seconds",
                 "End of the serving certificate's validity, in seconds since 1970.",
@@ -70,7 +78,11 @@ impl Metrics {
         registry.register(Box::new(metrics.latency.clone()))?;
         registry.register(Box::new(metrics.admissions.clone()))?;
         registry.register(Box::new(metrics.denials.clone()))?;
+        registry.register(Box::new(metrics.checks.clone()))?;
         registry.register(Box::new(metrics.certificate_expiry.clone()))?;
+        for outcome in CheckOutcome::ALL {
+            metrics.checks.with_label_values(&[outcome.as_str()]);
+        }
         for outcome in Outcome::ALL {
             metrics.admissions.with_label_values(&[outcome.as_str()]);
         }
@@ -88,6 +100,11 @@ impl Metrics {
         }
         self.admissions.with_label_values(&[outcome.as_str()]).inc();
         self.latency.observe(taken.as_secs_f64());
+    }
+
+    /// Counts one check of something that makes pods.
+    pub(crate) fn checked(&self, outcome: CheckOutcome) {
+        self.checks.with_label_values(&[outcome.as_str()]).inc();
     }
 
     /// Counts each kind of problem in a denial once.

@@ -5,6 +5,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use keeper_contract::Workload;
 use serde_json::{Value, json};
 
 const API_VERSION: &str = "admission.k8s.io/v1";
@@ -28,11 +29,13 @@ pub(crate) struct Review {
 pub(crate) enum Question {
     /// A pod is created.
     Pod(Pod),
-    /// Something that our configuration does not ask for: another kind, operation or subresource.
+    /// Something that makes pods is created or changed.
+    Workload(Pod),
+    /// Something that our configurations do not ask for: another kind, operation or subresource.
     Other,
 }
 
-/// A pod on its way into the cluster.
+/// A pod on its way into the cluster, or what makes pods.
 #[derive(Debug)]
 pub(crate) struct Pod {
     pub(crate) namespace: String,
@@ -85,13 +88,22 @@ fn question(review: &mut Value) -> Result<Question, &'static str> {
     if text("/kind") != Some(KIND) || text("/apiVersion") != Some(API_VERSION) {
         return Err("this is not an AdmissionReview of admission.k8s.io/v1");
     }
-    let is_pod = text("/request/kind/kind") == Some("Pod")
-        && text("/request/kind/group").unwrap_or_default().is_empty()
-        && text("/request/kind/version") == Some("v1")
-        && text("/request/subResource").unwrap_or_default().is_empty();
-    if !is_pod || text("/request/operation") != Some("CREATE") {
+    let kind = text("/request/kind/kind").unwrap_or_default();
+    let group = text("/request/kind/group").unwrap_or_default();
+    let operation = text("/request/operation").unwrap_or_default();
+    let is_pod = (group, kind) == ("", "Pod") && text("/request/kind/version") == Some("v1");
+    let asked: fn(Pod) -> Question = match operation {
+        "CREATE" if is_pod => Question::Pod,
+        "CREATE" | "UPDATE" if !is_pod && Workload::is_kind(group, kind) => Question::Workload,
+        _ => return Ok(Question::Other),
+    };
+    if !text("/request/subResource").unwrap_or_default().is_empty() {
         return Ok(Question::Other);
     }
+    let absent = match is_pod {
+        true => "the AdmissionReview holds no pod",
+        false => "the AdmissionReview holds no object",
+    };
     let namespace = text("/request/namespace")
         .filter(|namespace| is_label(namespace))
         .ok_or("the AdmissionReview names no namespace")?
@@ -111,9 +123,9 @@ fn question(review: &mut Value) -> Result<Question, &'static str> {
     let object = review
         .pointer_mut("/request/object")
         .filter(|object| object.is_object())
-        .ok_or("the AdmissionReview holds no pod")?
+        .ok_or(absent)?
         .take();
-    Ok(Question::Pod(Pod {
+    Ok(asked(Pod {
         namespace,
         name,
         object,
@@ -153,11 +165,42 @@ impl Outcome {
     }
 }
 
+/// How a check of something that makes pods ended: the label of `keeper_injector_checks_total`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CheckOutcome {
+    /// There is nothing to say.
+    Good,
+    /// There are warnings.
+    Warned,
+    /// It is nothing that we look at.
+    Skipped,
+    /// We failed, or whoever called us.
+    Error,
+}
+
+impl CheckOutcome {
+    pub(crate) const ALL: [Self; 4] = [Self::Good, Self::Warned, Self::Skipped, Self::Error];
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Warned => "warned",
+            Self::Skipped => "skipped",
+            Self::Error => "error",
+        }
+    }
+}
+
 /// What the API server is told.
 #[derive(Debug)]
 pub(crate) enum Answer {
     /// The pod may be created as it is.
     Unchanged,
+    /// The object may be written as it is.
+    Allowed {
+        /// Shown to the user by kubectl.
+        warnings: Vec<String>,
+    },
     /// The pod may be created with these changes.
     Patched {
         /// JSON Patch, serialised.
@@ -178,15 +221,17 @@ pub(crate) enum Answer {
 
 impl Answer {
     /// The `AdmissionReview` to send.
-    pub(crate) fn to_json(&self, uid: &str, outcome: Outcome) -> Value {
+    pub(crate) fn to_json(&self, uid: &str, outcome: &str) -> Value {
         let mut response = json!({
             "uid": uid,
             "allowed": !matches!(self, Self::Refused { .. }),
             // The API server puts the webhook's name before these.
-            "auditAnnotations": {"request-id": uid, "outcome": outcome.as_str()},
+            "auditAnnotations": {"request-id": uid, "outcome": outcome},
         });
         let more = match self {
             Self::Unchanged => json!({}),
+            Self::Allowed { warnings } if warnings.is_empty() => json!({}),
+            Self::Allowed { warnings } => json!({"warnings": warnings}),
             Self::Patched { patch, warnings } if warnings.is_empty() => {
                 json!({"patchType": "JSONPatch", "patch": STANDARD.encode(patch)})
             }
@@ -257,11 +302,27 @@ mod tests {
         for (pointer, value) in [
             ("/request/operation", "UPDATE"),
             ("/request/kind/kind", "Deployment"),
+            ("/request/kind/kind", "Service"),
             ("/request/kind/group", "apps"),
+            ("/request/kind/version", "v2"),
             ("/request/subResource", "eviction"),
         ] {
             let review = with(pointer, json!(value)).unwrap();
             assert!(matches!(review.question, Ok(Question::Other)), "{pointer}");
+        }
+    }
+
+    #[test]
+    fn reads_what_makes_pods() {
+        for operation in ["CREATE", "UPDATE"] {
+            let mut review = review();
+            review["request"]["operation"] = json!(operation);
+            review["request"]["kind"] =
+                json!({"group": "apps", "version": "v1", "kind": "Deployment"});
+            let read = |review: &Value| Review::parse(review.to_string().as_bytes()).unwrap();
+            assert!(matches!(read(&review).question, Ok(Question::Workload(_))));
+            review["request"]["subResource"] = json!("scale");
+            assert!(matches!(read(&review).question, Ok(Question::Other)));
         }
     }
 
@@ -324,7 +385,7 @@ mod tests {
             warnings: vec!["w".into()],
         };
         assert_eq!(
-            patched.to_json("u-1", Outcome::Injected),
+            patched.to_json("u-1", "injected"),
             json!({"apiVersion": API_VERSION, "kind": KIND, "response": {
                 "uid": "u-1", "allowed": true, "patchType": "JSONPatch", "patch": "W10=",
                 "warnings": ["w"],
@@ -337,14 +398,14 @@ mod tests {
             message: "no".into(),
         };
         assert_eq!(
-            refused.to_json("u-1", Outcome::Denied)["response"],
+            refused.to_json("u-1", "denied")["response"],
             json!({
                 "uid": "u-1", "allowed": false,
                 "status": {"status": "Failure", "code": 422, "reason": "Invalid", "message": "no"},
                 "auditAnnotations": {"request-id": "u-1", "outcome": "denied"},
             })
         );
-        let unchanged = Answer::Unchanged.to_json("u-1", Outcome::Skipped);
+        let unchanged = Answer::Unchanged.to_json("u-1", "skipped");
         assert_eq!(unchanged["response"].get("patch"), None);
         assert_eq!(unchanged["response"]["allowed"], true);
     }

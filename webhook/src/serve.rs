@@ -26,7 +26,7 @@ use crate::certs::{Names, Policy, Resolver};
 use crate::cli::{Cli, Command, Serve, TlsMode};
 use crate::metrics::Metrics;
 use crate::namespaces::Namespaces;
-use crate::{http, listener};
+use crate::{http, listener, render};
 
 /// Why the program ends before its time.
 #[derive(Debug, thiserror::Error)]
@@ -102,8 +102,14 @@ impl From<ManualError> for Failure {
 /// Runs the command to its end.
 #[must_use]
 pub fn main(cli: Cli) -> ExitCode {
-    let Command::Serve(options) = cli.command;
-    match run(&options) {
+    match cli.command {
+        Command::Serve(options) => serve(&options),
+        Command::Render(options) => render::main(&options),
+    }
+}
+
+fn serve(options: &Serve) -> ExitCode {
+    match run(options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if tracing::dispatcher::has_been_set() {
@@ -312,8 +318,13 @@ impl CertificateParts {
         latches: (Latch, Latch),
         background: &mut JoinSet<()>,
     ) {
-        let (secret, configuration) = (&options.tls_secret, &options.webhook_configuration);
-        let store = KubeStore::new(client, namespace, secret, configuration);
+        let store = KubeStore::new(
+            client,
+            namespace,
+            &options.tls_secret,
+            &options.webhook_configuration,
+            options.validating_webhook_configuration.as_deref(),
+        );
         let changed = Arc::new(Notify::new());
         background.spawn(store.clone().watch(Arc::clone(&changed)));
         let policy = Policy {

@@ -2,6 +2,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::indexing_slicing,
     reason = "tests fail by panicking"
 )]
 
@@ -100,7 +101,10 @@ impl Server {
             &format!("--tls-cert={}", file("tls.crt")),
             &format!("--tls-key={}", file("tls.key")),
         ])
-        .command;
+        .command
+        else {
+            panic!("serve is a command")
+        };
         let settings = load_settings(&options.settings).unwrap();
         let webhook = Webhook::bind(&options, settings).await.unwrap();
         let (https, metrics) = (
@@ -136,9 +140,13 @@ impl Server {
     }
 
     async fn post(&self, body: Value) -> Value {
+        self.post_to("/mutate", body).await
+    }
+
+    async fn post_to(&self, path: &str, body: Value) -> Value {
         let request = self
             .client()
-            .post(self.url("/mutate"))
+            .post(self.url(path))
             .header("content-type", "application/json");
         let response = request.body(body.to_string()).send().await.unwrap();
         assert_eq!(response.status(), 200);
@@ -313,6 +321,130 @@ async fn a_mistake_is_denied_with_the_text_for_the_user() {
         .await;
     assert_eq!(declined["response"]["allowed"], true);
     assert_eq!(declined["response"].get("patch"), None);
+}
+
+/// A Deployment whose template has these annotations.
+fn workload(uid: &str, annotations: Value) -> Value {
+    let mut review = review(uid, annotations);
+    let request = &mut review["request"];
+    request["kind"] = json!({"group": "apps", "version": "v1", "kind": "Deployment"});
+    request["operation"] = json!("UPDATE");
+    request["object"] = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"},
+        "spec": {"template": request["object"].take()},
+    });
+    review
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workload_gets_its_pods_denial_as_warnings() {
+    let server = Server::start().await;
+    let mistakes = json!({
+        "keeper.security/inject": "true",
+        "keeper.security/secret": CANARY,
+        "keeper.security/refresh-intervall": CANARY,
+    });
+    let denial = server.post(review("uid-pod", mistakes.clone())).await;
+    let denial = denial["response"]["status"]["message"].as_str().unwrap();
+    let answer = server
+        .post_to("/validate", workload("uid-warned", mistakes))
+        .await;
+    let response = &answer["response"];
+    assert_eq!(response["allowed"], true);
+    assert_eq!(response["uid"], "uid-warned");
+    let warnings: Vec<&str> = response["warnings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|warning| warning.as_str().unwrap())
+        .collect();
+    let (heading, problems) = warnings.split_first().unwrap();
+    assert_eq!(
+        *heading,
+        "Keeper Injector will refuse the pods of this Deployment:"
+    );
+    assert_eq!(problems.join("\n"), denial);
+
+    let good = json!({
+        "keeper.security/inject": "true", "keeper.security/ksm-config": "keeper-auth",
+    });
+    let mut quiet = workload("uid-quiet", good);
+    quiet["request"]["object"]["spec"]["template"]["metadata"]["annotations"]["keeper.security/secret"] =
+        json!(CANARY);
+    let answer = server.post_to("/validate", quiet).await;
+    assert_eq!(answer["response"].get("warnings"), None, "{answer}");
+
+    let log = log();
+    let line = log
+        .lines()
+        .find(|line| line.contains("uid-warned"))
+        .unwrap();
+    let line: Value = serde_json::from_str(line).unwrap();
+    assert_eq!(line["msg"], "workload checked");
+    assert_eq!(line["kind"], "Deployment");
+    assert_eq!(line["outcome"], "warned");
+    assert!(!log.contains(CANARY), "{log}");
+    let (_, metrics) = server.metrics("/metrics").await;
+    for line in [
+        "keeper_injector_checks_total{outcome=\"warned\"} 1",
+        "keeper_injector_checks_total{outcome=\"good\"} 1",
+        "keeper_injector_requests_total 1",
+    ] {
+        assert!(metrics.contains(line), "{line} is not in\n{metrics}");
+    }
+}
+
+/// On this path nothing is refused but what has nobody to answer to.
+#[tokio::test(flavor = "multi_thread")]
+async fn hostile_workloads_are_allowed() {
+    let server = Server::start().await;
+    let annotations = json!({"keeper.security/inject": "true"});
+    for (pointer, value) in [
+        ("/request/object", json!(null)),
+        ("/request/object", json!([[[]]])),
+        ("/request/object/spec", json!({"template": 7})),
+        (
+            "/request/object/spec/template/spec",
+            json!({"containers": {}}),
+        ),
+        (
+            "/request/object/spec/template/metadata",
+            json!("x".repeat(1 << 20)),
+        ),
+        (
+            "/request/object/metadata",
+            json!({"annotations": {"keeper.security/\n": 1}}),
+        ),
+        ("/request/namespace", json!("")),
+        ("/request/operation", json!("DELETE")),
+        ("/request/kind/kind", json!({})),
+        ("/apiVersion", json!("v2")),
+    ] {
+        let mut review = workload("uid-hostile", annotations.clone());
+        *review.pointer_mut(pointer).unwrap() = value;
+        let answer = server.post_to("/validate", review).await;
+        assert_eq!(answer["response"]["allowed"], true, "{pointer}: {answer}");
+    }
+    let mut many = annotations;
+    for i in 0..5000 {
+        many[format!("keeper.security/{i}\u{7}")] = json!("x".repeat(100));
+    }
+    let answer = server
+        .post_to("/validate", workload("uid-many", many))
+        .await;
+    assert_eq!(answer["response"]["allowed"], true);
+    let warnings = answer["response"]["warnings"].as_array().unwrap();
+    let length = |warning: &Value| warning.as_str().unwrap().chars().count();
+    assert!(warnings.iter().all(|warning| length(warning) <= 256));
+    assert!(warnings.iter().map(length).sum::<usize>() <= 4096);
+
+    let raw = server
+        .client()
+        .post(server.url("/validate"))
+        .header("content-type", "application/json")
+        .body("[".repeat(1 << 20));
+    assert_eq!(raw.send().await.unwrap().status(), 400);
+    server.is_well().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -31,10 +31,14 @@ const SECRETS: &str = "/api/v1/namespaces/keeper-security/secrets";
 const SECRET: &str = "/api/v1/namespaces/keeper-security/secrets/keeper-injector-tls";
 const CONFIGURATION: &str =
     "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/keeper-injector";
+const VALIDATING: &str =
+    "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/keeper-injector";
+/// That it is kept too.
+const WARNINGS: &str = "--validating-webhook-configuration=keeper-injector";
 
 const NAMESPACES: &str = "/api/v1/namespaces";
 
-// --- an API server with one Secret, one webhook configuration, and namespaces ---
+// --- an API server with one Secret, the webhook configurations, and namespaces ---
 
 #[derive(Clone)]
 struct Api {
@@ -49,6 +53,8 @@ struct Objects {
     version: u64,
     secret: Option<Value>,
     configuration: Value,
+    /// None: there is no such object.
+    validating: Option<Value>,
     /// `VERB path` of everything that was asked for.
     asked: BTreeSet<String>,
     applied: Vec<Value>,
@@ -75,8 +81,12 @@ impl Api {
             "metadata": {"name": "keeper-injector"},
             "webhooks": [hook],
         });
+        let mut validating = configuration.clone();
+        validating["kind"] = json!("ValidatingWebhookConfiguration");
+        validating["webhooks"][0]["name"] = json!("check.keeper.security");
         let state = Objects {
             configuration,
+            validating: Some(validating),
             version: 100,
             namespaces: BTreeMap::from([("shop".to_owned(), json!({}))]),
             ..Objects::default()
@@ -96,6 +106,12 @@ impl Api {
     fn ca_bundle(&self) -> Option<Vec<u8>> {
         let state = self.state.lock().unwrap();
         let bundle = &state.configuration["webhooks"][0]["clientConfig"]["caBundle"];
+        bundle.as_str().map(|text| STANDARD.decode(text).unwrap())
+    }
+
+    fn validating_bundle(&self) -> Option<Vec<u8>> {
+        let state = self.state.lock().unwrap();
+        let bundle = &state.validating.as_ref()?["webhooks"][0]["clientConfig"]["caBundle"];
         bundle.as_str().map(|text| STANDARD.decode(text).unwrap())
     }
 
@@ -239,6 +255,19 @@ async fn answer(State(api): State<Api>, request: Request) -> Response {
                 Some(annotations) => axum::Json(namespace_object(name, annotations)).into_response(),
                 None => failure(404, "NotFound"),
             }
+        }
+        ("GET", VALIDATING) => match &state.validating {
+            Some(validating) => axum::Json(validating.clone()).into_response(),
+            None => failure(404, "NotFound"),
+        },
+        ("PATCH", VALIDATING) => {
+            let applied: Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(applied["kind"], "ValidatingWebhookConfiguration");
+            assert_eq!(applied["webhooks"][0]["name"], "check.keeper.security");
+            let validating = state.validating.as_mut().unwrap();
+            let bundle = applied["webhooks"][0]["clientConfig"]["caBundle"].clone();
+            validating["webhooks"][0]["clientConfig"]["caBundle"] = bundle;
+            axum::Json(validating.clone()).into_response()
         }
         _ => failure(403, "Forbidden"),
     }
@@ -428,6 +457,7 @@ async fn two_replicas_agree_renew_and_recover_without_failing_an_admission() {
     let options = [
         "--certificate-lifetime-seconds=30",
         "--ca-lifetime-seconds=36000",
+        WARNINGS,
     ];
     let (mut left, right) = tokio::join!(
         Replica::start(folder.path(), &options),
@@ -476,6 +506,10 @@ async fn two_replicas_agree_renew_and_recover_without_failing_an_admission() {
         trusted.matches("BEGIN CERTIFICATE").count() == 2
     })
     .await;
+    until("the workload warnings trust the same", async || {
+        api.validating_bundle() == api.ca_bundle()
+    })
+    .await;
 
     let allowed: BTreeSet<String> = [
         "GET /version".to_owned(),
@@ -486,6 +520,8 @@ async fn two_replicas_agree_renew_and_recover_without_failing_an_admission() {
         format!("PATCH {SECRET}"),
         format!("GET {CONFIGURATION}"),
         format!("PATCH {CONFIGURATION}"),
+        format!("GET {VALIDATING}"),
+        format!("PATCH {VALIDATING}"),
         format!("GET {NAMESPACES}"),
         format!("WATCH {NAMESPACES}"),
     ]
@@ -602,6 +638,25 @@ async fn namespaces_are_known_before_it_is_ready_and_watched_from_then_on() {
     .await;
     let (code, _) = replica.interval(&api, "new/secrets").await.unwrap_err();
     assert_eq!(code, 400);
+}
+
+/// Nobody waits for warnings: what is wrong with their configuration holds no pod up.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_place_for_warnings_it_serves_all_the_same() {
+    provider();
+    let api = Api::start().await;
+    api.state.lock().unwrap().validating = None;
+    let folder = folder(&api);
+    let replica = Replica::start(folder.path(), &[WARNINGS]).await;
+    until("it is ready", async || replica.ready().await == "ok\n").await;
+    replica.admit(&api).await;
+    let log = replica.log.lock().unwrap().clone();
+    let line = log
+        .lines()
+        .find(|line| line.contains("there will be no workload warnings"))
+        .expect("it says so");
+    assert!(line.contains("ValidatingWebhookConfiguration"), "{line}");
+    assert!(!log.contains(r#""level":"error""#), "{log}");
 }
 
 async fn refusal(folder: &Path, more: &[&str]) -> (Option<i32>, String) {

@@ -67,3 +67,27 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
       "logFormat" .Values.logging.format
     | toYaml }}
 {{- end }}
+
+{{- /* Where both webhook configurations lead, and in which namespaces. Called with a list: the root, and the path. */}}
+{{- define "keeper-injector.clientConfig" -}}
+{{- $root := index . 0 -}}
+service:
+  name: {{ include "keeper-injector.service" $root }}
+  namespace: {{ $root.Release.Namespace }}
+  path: {{ index . 1 }}
+  port: 443
+{{- /* In mode auto the webhook applies its own: stated here, GitOps tools would take it away again. */}}
+{{- if eq $root.Values.tls.mode "manual" }}
+caBundle: {{ required "tls.mode manual needs tls.manual.caBundle: the CA that signed the certificate, in PEM" $root.Values.tls.manual.caBundle | b64enc }}
+{{- end }}
+{{- end }}
+
+{{- define "keeper-injector.namespaceSelector" -}}
+matchExpressions:
+  - key: kubernetes.io/metadata.name
+    operator: NotIn
+    values: {{- concat (list "kube-system" "kube-public" "kube-node-lease" .Release.Namespace) .Values.excludedNamespaces | uniq | toYaml | nindent 6 }}
+  - key: keeper.security/inject
+    operator: NotIn
+    values: [disabled]
+{{- end }}

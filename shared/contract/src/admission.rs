@@ -133,10 +133,11 @@ fn decide(
         return Decision::Skipped(SkipReason::NotAsked);
     };
     let mut findings = Findings::default();
-    match asked.as_str().unwrap_or_default().parse() {
-        Ok(Boolean(true)) => {}
-        Ok(Boolean(false)) => return Decision::Skipped(SkipReason::Declined),
-        Err(error) => findings.problem("inject", Reason::BadValue, error),
+    match asked.as_str().map(str::parse) {
+        // What is no text is reported with the other annotations.
+        None | Some(Ok(Boolean(true))) => {}
+        Some(Ok(Boolean(false))) => return Decision::Skipped(SkipReason::Declined),
+        Some(Err(error)) => findings.problem("inject", Reason::BadValue, error),
     }
     if annotations.contains_key("kubernetes.io/config.mirror") {
         return Decision::Skipped(SkipReason::MirrorPod);
@@ -158,7 +159,7 @@ fn decide(
         findings.problem(
             "inject",
             Reason::UnsupportedPod,
-            "Windows pods cannot be injected: remove it",
+            "Windows pods cannot be injected: remove this annotation, or set it to \"false\"",
         );
     }
     let request = request::read(&ours, namespace, &settings.defaults, &mut findings);

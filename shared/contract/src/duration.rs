@@ -25,9 +25,7 @@ pub enum DurationError {
     #[error("has no unit: write 90s, 5m or 1h30m")]
     NoUnit,
     /// A unit that Go does not know.
-    #[error(
-        "has an unknown unit: the units are h, m, s, ms, us and ns (for days write hours: 24h)"
-    )]
+    #[error("has an unknown unit: write h, m, s, ms, us or ns, and days as hours, 24h")]
     UnknownUnit,
     /// Below zero.
     #[error("is negative: write a positive duration such as 5m")]

@@ -63,6 +63,8 @@ mod settings;
 mod targets;
 #[cfg(feature = "admission")]
 mod tmpfs;
+#[cfg(feature = "admission")]
+mod workload;
 
 #[cfg(feature = "admission")]
 pub use admission::{Cluster, Decision, Injection, Shape, SkipReason, admit};
@@ -77,3 +79,5 @@ pub use problem::{Denial, Problem, Reason};
 pub use proxy::{NoProxy, NoProxyError, ProxyError, ProxyUrl};
 #[cfg(feature = "admission")]
 pub use settings::{PullPolicy, Resources, Settings, SettingsError};
+#[cfg(feature = "admission")]
+pub use workload::{Advice, Workload};

@@ -48,10 +48,10 @@ pub enum PathError {
     )]
     Colon(String),
     /// A control character.
-    #[error("the path {0} holds a control character")]
+    #[error("the path {0} holds a control character: remove it")]
     Control(String),
     /// Over Linux' limits.
-    #[error("the path {0} or a name in it is too long")]
+    #[error("the path {0} or a name in it is too long: shorten it")]
     TooLong(String),
     /// `/proc` and its like.
     #[error("nothing can be published at {0}: choose a path below {dir}", dir = layout::DEFAULT_OUTPUT_DIR)]

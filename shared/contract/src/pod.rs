@@ -51,7 +51,7 @@ pub(crate) struct Mount<'a> {
 
 /// A pod that the API server would not take either: where it is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the pod is malformed: {0}")]
+#[error("Kubernetes would not take this pod either, {0}: correct that")]
 pub(crate) struct Malformed(&'static str);
 
 /// The annotations of any JSON.

@@ -11,7 +11,7 @@ use crate::quote::{QUOTED, clip};
 /// More problems than this are counted, not listed: the text goes into an API answer.
 pub(crate) const LISTED: usize = 50;
 /// The API server cuts longer warnings.
-const WARNING_CHARS: usize = 256;
+pub(crate) const WARNING_CHARS: usize = 256;
 
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]

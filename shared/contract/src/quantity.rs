@@ -22,7 +22,7 @@ pub enum QuantityError {
     #[error("is negative: write a positive quantity such as 50m or 16Mi")]
     Negative,
     /// More than can be counted.
-    #[error("is too large")]
+    #[error("is too large: write a smaller one, such as 50m or 16Mi")]
     TooLarge,
 }
 

@@ -109,7 +109,7 @@ pub enum ReloadError {
     #[error("the value holds a user name: a reload URL has none, remove everything up to the @")]
     UserInfo,
     /// A host that is not this pod.
-    #[error("is not in this pod: the host is localhost, 127.0.0.1 or [::1]")]
+    #[error("is not in this pod: write localhost, 127.0.0.1 or [::1] for its host")]
     Host,
     /// A character that no URL holds.
     #[error(

@@ -88,16 +88,17 @@ pub(crate) fn read(
     for (name, value) in pod {
         match value.as_str() {
             Some(text) => drop(texts.insert(*name, text)),
-            None => findings.problem(name, Reason::BadValue, "the value is no text: quote it"),
+            None => findings.problem(
+                name,
+                Reason::BadValue,
+                "the value is not text: put it in quotes",
+            ),
         }
     }
     screen(&texts, Place::Pod, findings);
     let inherited = inherit(&texts, namespace, findings);
     if texts.contains_key("injected") {
-        findings.warn(
-            "injected",
-            "is the injector's own marker and need not be set",
-        );
+        findings.warn("injected", "is the injector's own marker: remove it");
     }
     let layers = Layers {
         pod: texts,
@@ -292,7 +293,7 @@ impl<'a> Reader<'a> {
         if group.contains_key("auth-secret") {
             self.findings.warn(
                 "auth-secret",
-                format_args!("is the old name of {PREFIX}ksm-config"),
+                format_args!("is the old name of {PREFIX}ksm-config: write that"),
             );
         }
         let name = |reader: &mut Self, key: &str| -> Option<ObjectName> {

@@ -10,16 +10,16 @@ use crate::problem::quoted;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ScalarError {
     /// Neither true nor false.
-    #[error("{0} is neither \"true\" nor \"false\"")]
+    #[error("{0} is neither \"true\" nor \"false\": write one of them")]
     Boolean(String),
     /// No name of a Kubernetes object. The value is not repeated: people paste configs here.
     #[error(
-        "the value is not the name of a Secret or ConfigMap in the pod's namespace: names are lower-case letters, digits, `-` and `.`, at most 253 (the content itself is never written into an annotation)"
+        "the value is not the name of a Secret or ConfigMap: write the name of one in the pod's namespace, lower-case letters, digits, `-` and `.`, at most 253; what it holds has no place in an annotation"
     )]
     ObjectName,
     /// No key of a Secret or ConfigMap.
     #[error(
-        "{0} is no key of a Secret or ConfigMap: keys are letters, digits, `-`, `_` and `.`, at most 253"
+        "{0} is no key of a Secret or ConfigMap: write one, letters, digits, `-`, `_` and `.`, at most 253"
     )]
     DataKey(String),
     /// No port.
@@ -31,7 +31,7 @@ pub enum ScalarError {
     )]
     FileMode(String),
     /// Not one of a list.
-    #[error("{0} is none of {1}")]
+    #[error("{0} is not known here: write one of {1}")]
     Choice(String, &'static str),
 }
 

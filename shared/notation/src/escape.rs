@@ -5,7 +5,7 @@ const ESCAPABLE: [char; 6] = ['/', '[', ']', '\\', ':', ','];
 
 /// A backslash before something that cannot be escaped, or at the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(r"bad escape at character {position}: only \/ \[ \] \\ \: and \, are known")]
+#[error(r"bad escape at character {position}: only \/ \[ \] \\ \: and \, are known; write a backslash itself as \\")]
 pub struct BadEscape {
     /// Position of the backslash, in characters from 1.
     pub position: usize,

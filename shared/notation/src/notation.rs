@@ -71,7 +71,9 @@ pub enum NotationError {
     #[error("the notation is empty; write keeper://<record>/field/<name>")]
     Empty,
     /// Over 2 KiB.
-    #[error("the notation is longer than {MAX_BYTES} bytes")]
+    #[error(
+        "the notation is longer than {MAX_BYTES} bytes: shorten it, or name the record by its UID"
+    )]
     TooLong,
     /// No `/`, and not base64 of a notation either.
     #[error("not a notation: write keeper://<record>/field/<name>")]
@@ -91,7 +93,9 @@ pub enum NotationError {
     #[error("{0} needs a name: {0}/<name>")]
     ParameterRequired(&'static str),
     /// Text after a complete selector.
-    #[error("extra characters after the selector: `{0}`")]
+    #[error(
+        "extra characters after the selector, `{0}`: remove them, or escape what belongs to a name"
+    )]
     ExtraCharacters(String),
     /// `file/x[0]`.
     #[error("file takes no index; write a bracket of a name as \\[")]
@@ -102,7 +106,7 @@ pub enum NotationError {
     )]
     IndexNotNumeric(String, String),
     /// Text after `]`, an unclosed bracket, or a bracket in a bracket.
-    #[error("unbalanced brackets in `{0}`")]
+    #[error("unbalanced brackets in `{0}`: write a bracket of a name as \\[ or \\]")]
     Brackets(String),
 }
 

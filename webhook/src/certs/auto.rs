@@ -283,7 +283,10 @@ mod tests {
         async fn trust(&self, ca_crt: &str) -> Result<bool, StoreError> {
             let mut state = self.0.lock().unwrap();
             if state.refuse_trust {
-                return Err(StoreError::NoConfiguration("keeper-injector".into()));
+                return Err(StoreError::NoConfiguration {
+                    kind: "MutatingWebhookConfiguration",
+                    name: "keeper-injector".into(),
+                });
             }
             let changed = state.ca_bundle != ca_crt;
             state.ca_bundle = ca_crt.to_owned();

@@ -9,14 +9,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use futures_util::StreamExt;
 use k8s_openapi::ByteString;
-use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
+};
 use k8s_openapi::api::core::v1::Secret;
+use kube::Resource;
 use kube::api::{Api, Patch, PatchParams, PostParams};
-use kube::core::{ObjectMeta, PartialObjectMeta};
+use kube::core::{ApiResource, DynamicObject, ObjectMeta, PartialObjectMeta};
 use kube::runtime::{WatchStreamExt, watcher};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::Notify;
 use zeroize::Zeroizing;
 
@@ -36,14 +41,22 @@ const CA_KEY: &str = "ca.key";
 const TLS_CRT: &str = "tls.crt";
 const TLS_KEY: &str = "tls.key";
 
-/// One Secret and one webhook configuration.
+/// One Secret, and the webhook configurations.
 #[derive(Clone)]
 pub(crate) struct KubeStore {
     secrets: Api<Secret>,
     metadata: Api<PartialObjectMeta<Secret>>,
-    configurations: Api<MutatingWebhookConfiguration>,
+    mutating: Configuration,
+    validating: Option<Configuration>,
     secret: String,
-    configuration: String,
+}
+
+/// A webhook configuration. Both kinds have the same form where it matters.
+#[derive(Clone)]
+struct Configuration {
+    api: Api<DynamicObject>,
+    kind: &'static str,
+    name: String,
 }
 
 impl KubeStore {
@@ -51,14 +64,25 @@ impl KubeStore {
         client: kube::Client,
         namespace: &str,
         secret: &str,
-        configuration: &str,
+        mutating: &str,
+        validating: Option<&str>,
     ) -> Self {
         Self {
             secrets: Api::namespaced(client.clone(), namespace),
             metadata: Api::namespaced(client.clone(), namespace),
-            configurations: Api::all(client),
+            mutating: Configuration::new::<MutatingWebhookConfiguration>(
+                client.clone(),
+                "MutatingWebhookConfiguration",
+                mutating,
+            ),
+            validating: validating.map(|name| {
+                Configuration::new::<ValidatingWebhookConfiguration>(
+                    client,
+                    "ValidatingWebhookConfiguration",
+                    name,
+                )
+            }),
             secret: secret.to_owned(),
-            configuration: configuration.to_owned(),
         }
     }
 
@@ -95,34 +119,16 @@ impl KubeStore {
             ..Secret::default()
         }
     }
-
-    async fn call<T>(
-        &self,
-        action: &'static str,
-        name: &str,
-        call: impl Future<Output = kube::Result<T>>,
-    ) -> Result<T, StoreError> {
-        let action = format!("cannot {action} {name:?}");
-        match tokio::time::timeout(DEADLINE, call).await {
-            Ok(Ok(done)) => Ok(done),
-            Ok(Err(source)) => Err(StoreError::Api {
-                action,
-                source: Box::new(source),
-            }),
-            Err(_) => Err(StoreError::Deadline { action }),
-        }
-    }
 }
 
 impl Store for KubeStore {
     async fn read(&self) -> Result<Option<Stored>, StoreError> {
-        let found = self
-            .call(
-                "read the Secret",
-                &self.secret,
-                self.secrets.get_opt(&self.secret),
-            )
-            .await?;
+        let found = call(
+            "read the Secret",
+            &self.secret,
+            self.secrets.get_opt(&self.secret),
+        )
+        .await?;
         Ok(found.map(|secret| Stored {
             version: secret.metadata.resource_version.clone().unwrap_or_default(),
             content: content(secret),
@@ -139,7 +145,7 @@ impl Store for KubeStore {
             dry_run: false,
         };
         written(
-            self.call(
+            call(
                 "create the Secret",
                 &self.secret,
                 self.secrets.create(&params, &object),
@@ -155,43 +161,100 @@ impl Store for KubeStore {
             field_manager: Some(FIELD_MANAGER.into()),
             ..PatchParams::default()
         };
-        let call = self.secrets.patch(&self.secret, &params, &patch);
-        written(self.call("write the Secret", &self.secret, call).await)
+        let patched = self.secrets.patch(&self.secret, &params, &patch);
+        written(call("write the Secret", &self.secret, patched).await)
     }
 
     async fn trust(&self, ca_crt: &str) -> Result<bool, StoreError> {
-        let name = &self.configuration;
-        let call = self.configurations.get_opt(name);
-        let found = self
-            .call("read the MutatingWebhookConfiguration", name, call)
-            .await?;
-        let webhooks = found.and_then(|found| found.webhooks).unwrap_or_default();
-        if webhooks.is_empty() {
-            return Err(StoreError::NoConfiguration(name.clone()));
+        let changed = self.mutating.trust(ca_crt).await?;
+        // Nobody waits for warnings, so that what is wrong with these delays nothing: no certificate, no pod.
+        if let Some(validating) = &self.validating {
+            match validating.trust(ca_crt).await {
+                Ok(true) => {
+                    tracing::info!("put the caBundle into the configuration of workload warnings");
+                }
+                Ok(false) => {}
+                Err(error) => tracing::warn!(
+                    error = &error as &(dyn std::error::Error + 'static),
+                    "there will be no workload warnings"
+                ),
+            }
         }
-        let holds_it = |bundle: &ByteString| same_certificates(&bundle.0, ca_crt.as_bytes());
-        if webhooks
-            .iter()
-            .all(|hook| hook.client_config.ca_bundle.as_ref().is_some_and(holds_it))
-        {
+        Ok(changed)
+    }
+}
+
+impl Configuration {
+    fn new<K: Resource<DynamicType = ()>>(
+        client: kube::Client,
+        kind: &'static str,
+        name: &str,
+    ) -> Self {
+        Self {
+            api: Api::all_with(client, &ApiResource::erase::<K>(&())),
+            kind,
+            name: name.to_owned(),
+        }
+    }
+
+    /// Puts these authorities into all of its webhooks that do not hold them; says whether there were such.
+    async fn trust(&self, ca_crt: &str) -> Result<bool, StoreError> {
+        let Self { api, kind, name } = self;
+        let found = call(&format!("read the {kind}"), name, api.get_opt(name)).await?;
+        let webhooks = found
+            .as_ref()
+            .and_then(|found| found.data.get("webhooks")?.as_array())
+            .filter(|webhooks| !webhooks.is_empty())
+            .ok_or_else(|| StoreError::NoConfiguration {
+                kind,
+                name: name.clone(),
+            })?;
+        let holds_it = |hook: &Value| {
+            let bundle = hook
+                .pointer("/clientConfig/caBundle")
+                .and_then(Value::as_str);
+            let bundle = bundle.and_then(|text| STANDARD.decode(text).ok());
+            bundle.is_some_and(|bundle| same_certificates(&bundle, ca_crt.as_bytes()))
+        };
+        if webhooks.iter().all(holds_it) {
             return Ok(false);
         }
-        let bundle = ByteString(ca_crt.into());
+        let bundle = STANDARD.encode(ca_crt);
         let hooks: Vec<_> = webhooks
             .iter()
-            .map(|hook| json!({"name": hook.name, "clientConfig": {"caBundle": bundle}}))
+            .map(|hook| json!({"name": hook.get("name"), "clientConfig": {"caBundle": bundle}}))
             .collect();
         let patch = Patch::Apply(json!({
             "apiVersion": "admissionregistration.k8s.io/v1",
-            "kind": "MutatingWebhookConfiguration",
+            "kind": kind,
             "metadata": {"name": name},
             "webhooks": hooks,
         }));
         let params = PatchParams::apply(FIELD_MANAGER).force();
-        let call = self.configurations.patch(name, &params, &patch);
-        self.call("patch the MutatingWebhookConfiguration", name, call)
-            .await?;
+        call(
+            &format!("patch the {kind}"),
+            name,
+            api.patch(name, &params, &patch),
+        )
+        .await?;
         Ok(true)
+    }
+}
+
+/// One call to the API server, of a bounded time.
+async fn call<T>(
+    action: &str,
+    name: &str,
+    call: impl Future<Output = kube::Result<T>>,
+) -> Result<T, StoreError> {
+    let action = format!("cannot {action} {name:?}");
+    match tokio::time::timeout(DEADLINE, call).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(source)) => Err(StoreError::Api {
+            action,
+            source: Box::new(source),
+        }),
+        Err(_) => Err(StoreError::Deadline { action }),
     }
 }
 

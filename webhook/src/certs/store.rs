@@ -1,5 +1,5 @@
 //! Where certificates are kept and made known, as far as the rules need it: a Secret with conditional
-//! writes, and the `caBundle` of the webhook configuration. The tests have one without an API server.
+//! writes, and the `caBundle` of the webhook configurations. The tests have one without an API server.
 
 use std::future::Future;
 
@@ -52,8 +52,13 @@ pub(crate) enum StoreError {
         action: String,
     },
     /// Nothing to put the `caBundle` into.
-    #[error("there is no MutatingWebhookConfiguration {0:?} with a webhook in it")]
-    NoConfiguration(String),
+    #[error("there is no {kind} {name:?} with a webhook in it")]
+    NoConfiguration {
+        /// Of the two kinds.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
 }
 
 /// Keeps [`Material`] for all replicas.

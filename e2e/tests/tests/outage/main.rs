@@ -9,7 +9,7 @@
 )]
 
 use keeper_e2e::{Namespace, kubectl, node, pods, try_kubectl, until};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 const DEPLOYMENT: &str = "deployment/keeper-injector";
@@ -130,6 +130,19 @@ fn without_the_webhook_other_pods_start_and_annotated_ones_are_refused() {
             refused.stderr
         );
     }
+    // What makes pods is written all the same; only its warnings are missing.
+    let mut template = pods::annotated("x", &[("no-such", "annotation")], "exec sleep 3600");
+    template["metadata"]["labels"] = json!({"app": "x"});
+    let workload = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "workload"},
+        "spec": {
+            "replicas": 0,
+            "selector": {"matchLabels": {"app": "x"}},
+            "template": {"metadata": template["metadata"], "spec": template["spec"]},
+        },
+    });
+    let applied = namespace.try_apply(&workload);
+    assert_eq!((applied.success, applied.stderr.as_str()), (true, ""));
     drop(webhook);
     until("admission to work again", 30, || {
         let pod = pods::annotated(

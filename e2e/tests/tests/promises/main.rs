@@ -25,4 +25,5 @@ mod reload;
 mod smoke;
 mod stale;
 mod users;
+mod warnings;
 mod whole;

@@ -310,7 +310,7 @@ folders:
 secrets[1].notation (line 4, column 15): excludes `record`: remove one of them
 secrets[2].path (line 6, column 11): the path `x` is not absolute: begin it with a slash, such as /keeper/secrets/x
 secrets[2].fields (line 7, column 13): name a field, or remove it: without it all fields are taken
-secrets[2].format (line 8, column 13): `toml` is none of json, env, yaml, properties, ini, raw
+secrets[2].format (line 8, column 13): `toml` is not known here: write one of json, env, yaml, properties, ini, raw
 secrets[2].mode (line 9, column 11): is read as a number without quotes: write it as "0440"
 secrets[3].fields[2] (line 12, column 20): stands in the list already: remove it
 secrets[3].fields[3] (line 12, column 23): name a field by its label or type
@@ -366,7 +366,7 @@ secrets[0].injectAsK8sSecret (line 6, column 24): this version does not do this 
 secrets[0].k8sSecretName (line 7, column 20): this version does not do this yet: remove it
 secrets[0].k8sSecretKeys (line 8, column 20): this version does not do this yet: remove it
 secrets[0].k8sSecretType (line 9, column 20): this version does not do this yet: remove it
-secrets[1].injectAsEnvVars (line 12, column 22): `ja` is neither "true" nor "false"
+secrets[1].injectAsEnvVars (line 12, column 22): `ja` is neither "true" nor "false": write one of them
 secrets[1].injectAsK8sSecret (line 13, column 24): a number is neither true nor false
 secrets[1].format (line 11, column 13): this version does not do this yet: remove it
 folders[0].injectAsK8sSecret (line 16, column 24): this version does not do this yet: remove it or set it to false

@@ -245,7 +245,7 @@ fn a_stated_mode_is_taken_where_the_app_can_read_it() {
     }
     // A number is no text; its decimal form is no mode.
     for (mode, says) in [
-        (json!(288), "quote it"),
+        (json!(288), "put it in quotes"),
         (json!("288"), "four octal digits"),
         (json!("0044"), "let the owner read"),
     ] {

@@ -188,7 +188,7 @@ fn bad_values_are_denied_with_the_cure() {
             "reload-url",
             "http://vault.example/",
             Reason::BadValue,
-            "the host is localhost",
+            "write localhost",
         ),
     ] {
         let denial = denied(&pod(&[("secret", "A"), (name, value)]));

@@ -1,7 +1,9 @@
-//! One admission: from the body of a request to the body of its answer, counted and logged.
+//! One admission of a pod: from the body of a request to the body of its answer, counted and logged.
 //!
 //! What is logged of a review is its id, namespace, the pod's name, the outcome and how long it took;
 //! never the review, a patch or a message that repeats an annotation's value.
+
+mod check;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
@@ -51,12 +53,14 @@ impl Admission {
         let Review { uid, question } = Review::parse(body)?;
         let (verdict, pod) = match question {
             Ok(Question::Pod(pod)) => (self.pod(&pod).await, Some(pod)),
-            Ok(Question::Other) => (Verdict::skipped("not the creation of a pod"), None),
+            Ok(Question::Workload(_) | Question::Other) => {
+                (Verdict::skipped("not the creation of a pod"), None)
+            }
             Err(problem) => (on_error(400, "BadRequest", problem), None),
         };
         let answer = verdict
             .answer
-            .to_json(&uid, verdict.outcome)
+            .to_json(&uid, verdict.outcome.as_str())
             .to_string()
             .into_bytes();
         let taken = started.elapsed();
