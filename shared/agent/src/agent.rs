@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use keeper_contract::AgentConfig;
-use keeper_ksm::{Client, Folders, Uid, Vault};
+use keeper_ksm::{Client, Folders, LookupError, Record, Uid, Vault};
 use zeroize::Zeroizing;
 
 use crate::destination::Destination;
@@ -16,14 +16,16 @@ use crate::metrics::Metrics;
 use crate::publish::{Content, Planned, PublishError, Published};
 use crate::render::render;
 use crate::schedule::KeeperClock;
-use crate::select::{Miss, Selector};
+use crate::select::{Miss, Selector, Wanted};
 use crate::source::Source;
 use crate::state::{Pin, Store};
+use crate::variables::{self, Environment};
 
 /// Fetches the secrets of one pod and publishes them into its volume.
 pub struct Agent {
     config: AgentConfig,
     publishers: Vec<Destination>,
+    environment: Environment,
     source: Source,
     selector: Selector,
     metrics: Metrics,
@@ -99,7 +101,9 @@ impl Agent {
             let path = output.path.clone();
             return Err(PublishError::BadPath { path }.into());
         }
+        let environment = Environment::open(&root, &config)?;
         let agent = Self {
+            environment,
             source: Source::new(&config, memory::largest_answer(root.capacity())),
             selector: Selector::new(config.strict_lookup),
             config,
@@ -135,11 +139,12 @@ impl Agent {
     /// Whether a file of each output is there, old or new.
     #[must_use]
     pub fn is_published(&self) -> bool {
-        self.config.outputs.iter().all(|output| {
-            self.publishers
-                .get(output.directory)
-                .is_some_and(|publisher| publisher.is_published(&output.path))
-        })
+        self.environment.is_published()
+            && self.config.outputs.iter().all(|output| {
+                self.publishers
+                    .get(output.directory)
+                    .is_some_and(|publisher| publisher.is_published(&output.path))
+            })
     }
 
     /// Fetches and publishes once, and learns Keeper's time on the way. `may_be_partial` says whether outputs may
@@ -162,18 +167,20 @@ impl Agent {
         };
         refresh.answered = true;
         let rendered = self.render(&fetched, &mut refresh);
+        let variables = self.variables(&fetched, &mut refresh);
         drop(fetched);
         if refresh.is_complete() {
             self.selector.all_found();
         }
         if refresh.is_complete() || may_be_partial {
-            self.publish(&rendered, &mut refresh, host);
+            self.publish(&rendered, &variables, &mut refresh, host);
         }
         self.metrics.failed(&refresh.failures);
         refresh
     }
 
-    /// What is published now: a change of it is a change for the application.
+    /// The files that are published now: a change of them is a change for the application. Variables are none, as it
+    /// read them at its start.
     pub(crate) fn generations(&self) -> Vec<String> {
         self.publishers
             .iter()
@@ -183,7 +190,11 @@ impl Agent {
 
     /// Removes the files that the last publications replaced. To be called some seconds after them.
     pub fn remove_leftovers(&self) {
-        for publisher in &self.publishers {
+        for publisher in self
+            .publishers
+            .iter()
+            .chain(self.environment.destinations())
+        {
             if let Err(error) = publisher.remove_leftovers() {
                 tracing::warn!(%error, "old files cannot be removed");
             }
@@ -208,9 +219,8 @@ impl Agent {
         clock: &mut KeeperClock,
         host: &impl Host,
     ) -> Result<Fetched, Failure> {
-        let outputs = &self.config.outputs;
         let client = self.source.client()?;
-        let filter = self.selector.filter(outputs);
+        let filter = self.selector.filter(&self.config);
         let vault = get_secret(client, &filter, clock, &self.metrics, host).await?;
         for warning in &vault.warnings {
             tracing::warn!(warning, "keeper warns");
@@ -225,7 +235,7 @@ impl Agent {
             folders_failure: None,
             is_everything,
         };
-        if is_everything && self.selector.needs_folders(outputs, &fetched.vault) {
+        if is_everything && self.selector.needs_folders(&self.config, &fetched.vault) {
             match client.get_folders().await {
                 Ok(folders) => fetched.folders = Some(folders),
                 Err(error) => fetched.folders_failure = Some(error),
@@ -240,15 +250,9 @@ impl Agent {
         } = self;
         let mut rendered = Vec::with_capacity(config.outputs.len());
         for output in &config.outputs {
-            let found = selector.resolve(
-                output,
-                &fetched.vault,
-                fetched.folders.as_ref(),
-                fetched.is_everything,
-            );
             let annotation = || output.annotation.clone();
-            let bytes = match found {
-                Ok(record) => match render(record, output) {
+            let bytes = match resolve(selector, output, fetched, refresh) {
+                Some(record) => match render(record, output) {
                     Ok(bytes) => Some(bytes),
                     Err(error) => {
                         refresh.failures.push(Failure::Render {
@@ -258,24 +262,7 @@ impl Agent {
                         None
                     }
                 },
-                Err(Miss::Absent) => {
-                    refresh.ask_again = true;
-                    None
-                }
-                Err(Miss::Lookup(error)) => {
-                    let failure = match (&error, &fetched.folders_failure) {
-                        // What is not found may be in a folder that we couldn't look up.
-                        (keeper_ksm::LookupError::NotFound { .. }, Some(folders)) => {
-                            folders.clone().into()
-                        }
-                        _ => Failure::Selection {
-                            annotation: annotation(),
-                            error,
-                        },
-                    };
-                    refresh.failures.push(failure);
-                    None
-                }
+                None => None,
             };
             let record = selector.pin(output).map(|pin| pin.uid);
             rendered.push(Rendered { record, bytes });
@@ -285,9 +272,38 @@ impl Agent {
         rendered
     }
 
+    /// The files of variables: all of them or none.
+    fn variables(&mut self, fetched: &Fetched, refresh: &mut Refresh) -> variables::Files {
+        let all = self.config.environment.iter().flat_map(|e| &e.variables);
+        let mut records = Vec::new();
+        let mut is_complete = true;
+        for one in all {
+            match resolve(&mut self.selector, one, fetched, refresh) {
+                Some(record) => records.push((one, record)),
+                None => is_complete = false,
+            }
+        }
+        let files = self.environment.render(records.into_iter());
+        match files {
+            Ok(files) if is_complete => Some(files),
+            Ok(_) => None,
+            Err((one, error)) => {
+                let annotation = one.annotation.clone();
+                refresh.failures.push(Failure::Render { annotation, error });
+                None
+            }
+        }
+    }
+
     /// Publishes each directory on its own. What a directory has of one record stays of one revision: where an output
     /// of it failed, the others of that record are kept as they are, too.
-    fn publish(&self, rendered: &[Rendered], refresh: &mut Refresh, host: &impl Host) {
+    fn publish(
+        &self,
+        rendered: &[Rendered],
+        variables: &variables::Files,
+        refresh: &mut Refresh,
+        host: &impl Host,
+    ) {
         let random = host.random();
         for (index, publisher) in self.publishers.iter().enumerate() {
             let outputs = || {
@@ -318,7 +334,45 @@ impl Agent {
                 Err(error) => refresh.failures.push(error.into()),
             }
         }
+        for published in self.environment.publish(variables, host.now(), random) {
+            match published {
+                Ok(published) => {
+                    self.metrics.published(published);
+                    if let Published::Changed(files) = published {
+                        refresh.changed += files;
+                    }
+                }
+                Err(error) => refresh.failures.push(error.into()),
+            }
+        }
     }
+}
+
+/// The record that `one` means; why there is none is recorded.
+fn resolve<'f>(
+    selector: &mut Selector,
+    one: &dyn Wanted,
+    fetched: &'f Fetched,
+    refresh: &mut Refresh,
+) -> Option<&'f Record> {
+    let folders = fetched.folders.as_ref();
+    match selector.resolve(one, &fetched.vault, folders, fetched.is_everything) {
+        Ok(record) => return Some(record),
+        Err(Miss::Absent) => refresh.ask_again = true,
+        Err(Miss::Lookup(error)) => {
+            refresh
+                .failures
+                .push(match (&error, &fetched.folders_failure) {
+                    // What is not found may be in a folder that we couldn't look up.
+                    (LookupError::NotFound { .. }, Some(folders)) => folders.clone().into(),
+                    _ => Failure::Selection {
+                        annotation: one.annotation().to_owned(),
+                        error,
+                    },
+                });
+        }
+    }
+    None
 }
 
 /// One call to Keeper, timed; its answer, of whatever kind, tells Keeper's time.

@@ -31,6 +31,7 @@ mod source;
 mod state;
 pub mod status;
 pub mod text;
+mod variables;
 pub mod wait;
 
 pub use agent::{Agent, Refresh};
@@ -40,7 +41,7 @@ pub use host::{Host, Node};
 pub use metrics::Metrics;
 pub use process::harden;
 pub use publish::PublishError;
-pub use render::{RenderError, env_name};
+pub use render::RenderError;
 pub use run::{Exit, Runner, Standing};
 pub use source::SourceError;
 pub use state::{Outcome, Pin, Store};

@@ -98,7 +98,7 @@ impl<H: Host> Runner<H> {
     ) -> Self {
         let (state, last_success) = store.take_up(&host);
         let interval = Duration::from_secs(agent.config().refresh_interval_seconds.into());
-        let refreshes = !agent.config().outputs.is_empty();
+        let refreshes = agent.config().selects_anything();
         metrics.set_interval(refreshes.then_some(interval));
         let reload = agent.config().reload.clone();
         let mut runner = Self {
@@ -235,7 +235,7 @@ impl<H: Host> Runner<H> {
 
     /// The next regular refresh. A pod without outputs has authenticated, which was all that it wanted.
     fn regular(&self) -> Plan {
-        if self.agent.config().outputs.is_empty() {
+        if !self.agent.config().selects_anything() {
             Plan::Never
         } else {
             Plan::At(self.schedule.regular(self.now()))

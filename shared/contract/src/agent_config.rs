@@ -23,6 +23,9 @@ pub struct AgentConfig {
     pub directories: Vec<Directory>,
     /// The files to publish. Empty: authenticate once, publish nothing.
     pub outputs: Vec<Output>,
+    /// Environment variables of the application; none: it gets none of us.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<Environment>,
     /// Seconds between two refreshes, a multiple of 15.
     pub refresh_interval_seconds: u32,
     /// Whether the application may not start without its secrets.
@@ -138,6 +141,63 @@ pub struct Output {
     pub mode: Option<u32>,
     /// The annotation that asked for it, for messages.
     pub annotation: String,
+}
+
+impl AgentConfig {
+    /// Whether there is anything to publish, and so to refresh.
+    #[must_use]
+    pub fn selects_anything(&self) -> bool {
+        !self.outputs.is_empty() || self.environment.is_some()
+    }
+}
+
+/// Environment variables of the application, and the files by which they reach it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Environment {
+    /// What becomes variables.
+    pub variables: Vec<Variables>,
+    /// The file for containers that are started through `keeper-exec`; none: no container is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exec: Option<Exec>,
+    /// Whether there is a file that Kubernetes reads, by `fileKeyRef`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub file_key_ref: bool,
+}
+
+/// Where `keeper-exec` and its file are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Exec {
+    /// The program in the agents' image, which they copy.
+    pub program: String,
+    /// The directory of both in the application's containers.
+    pub mount_path: String,
+}
+
+/// One value or record that becomes one variable or several.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Variables {
+    /// What of the vault.
+    pub selection: Selection,
+    /// The fields of a record that become variables; empty: all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<String>,
+    /// How they are called.
+    pub naming: Naming,
+    /// The annotation that asked for it, for messages.
+    pub annotation: String,
+}
+
+/// How variables are called.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum Naming {
+    /// By a name that the pod's owner wrote out.
+    Written(String),
+    /// By this prefix and the names of the fields.
+    Prefix(String),
 }
 
 /// What an output selects from the vault.

@@ -317,13 +317,13 @@ pub const TABLE: &[Annotation] = {
             "Least severe level that the injected containers log.").default("info"),
 
         row(Environment, "env-<NAME>", Kind::Selection, "Orders DB[password]",
-            "One field becomes the environment variable `NAME`.").not_yet(),
+            "One field, or a notation, becomes the environment variable `NAME`. See [environment variables](../environment.md)."),
         row(Environment, "inject-env-vars", Boolean, "true",
-            "Environment variables in place of files.").default("false").not_yet(),
+            "`true`: what `secret`, `secrets` and `secret-<name>` select becomes environment variables, in place of files: one for each field, named as the field in upper case.").default("false"),
         row(Environment, "env-prefix", Text, "DB_",
-            "Prefix of their names.").not_yet(),
+            "What the names of these variables begin with: letters, digits and `_`."),
         row(Environment, "env-method", OneOf(&["auto", "exec", "file-key-ref"]), "exec",
-            "How they reach the container.").default("auto").not_yet(),
+            "How variables reach a container. `exec`: its command is started through a small program. `file-key-ref`: Kubernetes reads them from a file. `auto`: the first of them that fits.").default("auto"),
 
         row(Sync, "inject-as-k8s-secret", Boolean, "true",
             "A Kubernetes Secret in place of files.").default("false").not_yet(),

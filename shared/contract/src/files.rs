@@ -25,6 +25,8 @@ pub(crate) struct File {
     /// The mode, where it has one of its own.
     pub(crate) mode: Option<FileMode>,
     pub(crate) path: CleanPath,
+    /// Whether the path is written out.
+    pub(crate) has_path: bool,
 }
 
 /// What is wrong with one value.
@@ -89,6 +91,7 @@ fn file(
         let why = "this version does not do attachments yet: remove it";
         return Err(wrong(Reason::NotYet, &why));
     }
+    let has_path = path.is_some();
     let path = match path {
         Some(path) => path,
         None => default_path(&default_name(&selection, name))
@@ -104,6 +107,7 @@ fn file(
         format,
         mode: None,
         path,
+        has_path,
     })
 }
 

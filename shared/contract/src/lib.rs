@@ -9,11 +9,13 @@ pub mod annotations;
 pub mod choices;
 mod directories;
 pub mod duration;
+pub mod env_name;
 mod files;
 mod format;
 mod identity;
 mod inject;
 pub mod layout;
+mod outfit;
 mod outputs;
 pub mod path;
 mod plan;
@@ -30,11 +32,12 @@ pub mod selection;
 mod settings;
 mod targets;
 mod tmpfs;
+mod variables;
 
 pub use admission::{Cluster, Decision, Injection, Shape, SkipReason, admit};
 pub use agent_config::{
-    AgentConfig, Auth, Directory, Format, LogFormat, LogLevel, OnStale, Output, Place, Proxy,
-    Selection,
+    AgentConfig, Auth, Directory, Environment, Exec, Format, LogFormat, LogLevel, Naming, OnStale,
+    Output, Place, Proxy, Selection, Variables,
 };
 pub use problem::{Denial, Problem, Reason};
 pub use proxy::{NoProxy, NoProxyError, ProxyError, ProxyUrl};

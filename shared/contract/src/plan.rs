@@ -1,17 +1,20 @@
 //! From what a pod asks for to what it gets: the shape, the names, the agents' config.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::admission::{Cluster, Shape};
-use crate::agent_config::{AgentConfig, Auth, LogLevel, OnStale, Proxy};
+use crate::agent_config::{
+    AgentConfig, Auth, Directory, Environment, Exec, LogLevel, OnStale, Proxy, Variables,
+};
 use crate::annotations::PREFIX;
-use crate::choices::{InitPosition, MountMode, SameUser};
+use crate::choices::{EnvMethod, InitPosition, MountMode, SameUser};
 use crate::directories::PodVolume;
 use crate::identity::{Identity, Wishes};
 use crate::layout;
+use crate::outfit::{self, Method, Obstacle, Outfitter};
 use crate::outputs::{self, Placed};
 use crate::pod::{CONTAINERS, Container, Pod};
-use crate::problem::{Findings, Reason};
+use crate::problem::{Findings, Reason, quoted};
 use crate::quantity::Quantity;
 use crate::reload::{Reload, Signal, Target};
 use crate::request::{CaSource, Request};
@@ -20,6 +23,7 @@ use crate::scalars::SidecarMode;
 use crate::settings::Settings;
 use crate::targets;
 use crate::tmpfs::{self, Contents};
+use crate::variables;
 
 /// The oldest API server, 1.x, that is trusted with native sidecars.
 const NATIVE_SIDECARS: u32 = 32;
@@ -30,8 +34,8 @@ const MAX_CONFIG_BYTES: usize = 96 * 1024;
 #[derive(Debug)]
 pub(crate) struct Plan<'p> {
     pub(crate) shape: Shape,
-    /// The containers that get the files.
-    pub(crate) targets: Vec<Container<'p>>,
+    /// The containers that get the files, and how each of them gets the variables, if there are any.
+    pub(crate) targets: Vec<(Container<'p>, Option<Method>)>,
     /// Where ours stand among the pod's own init containers.
     pub(crate) position: InitPosition,
     /// Volumes of the pod's own that we publish into.
@@ -78,7 +82,8 @@ pub(crate) fn plan<'p>(
     let position = request.init_position.unwrap_or(InitPosition::First);
     let targets = targets::choose(request.containers.as_ref(), position, pod, findings);
     let contents = Contents {
-        outputs: request.files.len(),
+        // Variables may be in two files.
+        outputs: request.files.len() + 2 * request.variables.len(),
         ..Contents::default()
     };
     let tmpfs = tmpfs::size(request.tmpfs_size, contents);
@@ -96,6 +101,8 @@ pub(crate) fn plan<'p>(
             ),
         );
     }
+    let names = variables::check(&request.variables, findings);
+    let methods = methods(&request, names, &targets, settings, cluster, findings);
     let reload = match shape {
         // The shape's warning says that nothing is refreshed; so there is nothing to tell.
         Some(Shape::InitOnly) if !request.init_only => None,
@@ -117,6 +124,8 @@ pub(crate) fn plan<'p>(
         ca,
         proxy,
         files,
+        variables,
+        env_method: _,
         mount_mode,
         refresh_interval,
         init_only: _,
@@ -140,14 +149,14 @@ pub(crate) fn plan<'p>(
         memory_limit: _,
         log_level,
     } = request;
-    let no_files = files.is_empty() && findings.problems.is_empty();
+    let nothing = files.is_empty() && variables.is_empty() && findings.problems.is_empty();
     let mount_mode = mount_mode.unwrap_or(MountMode::Directory);
     let Placed {
         directories,
         outputs,
         volumes,
     } = outputs::place(files, mount_mode, pod, &targets, findings);
-    if no_files {
+    if nothing {
         findings.warn(
             "inject",
             format_args!(
@@ -155,10 +164,11 @@ pub(crate) fn plan<'p>(
             ),
         );
     }
-    let first = outputs.first().map_or("secret", |o| {
-        o.annotation.strip_prefix(PREFIX).unwrap_or("secret")
-    });
+    let first = outputs.first().map(|output| &output.annotation);
+    let first = first.or(variables.first().map(|one| &one.annotation));
+    let first = first.map_or("secret", |a| a.strip_prefix(PREFIX).unwrap_or(a));
     let first = first.to_owned();
+    let environment = environment(variables, &methods, &targets, &directories);
     let config = AgentConfig {
         auth: Auth::Secret {
             secret_name: auth_secret?.to_string(),
@@ -173,6 +183,7 @@ pub(crate) fn plan<'p>(
         }),
         directories,
         outputs,
+        environment,
         refresh_interval_seconds: refresh_interval?.seconds(),
         fail_on_error,
         runs_to_completion: pod.runs_to_completion(),
@@ -198,7 +209,7 @@ pub(crate) fn plan<'p>(
     }
     Some(Plan {
         shape: shape?,
-        targets,
+        targets: targets.into_iter().zip(methods).collect(),
         position,
         volumes,
         names: Names::free(pod),
@@ -310,6 +321,81 @@ fn reload(
     }
     let url = request.reload_url.clone();
     (signal.is_some() || url.is_some()).then_some(Reload { signal, url })
+}
+
+/// How each of `targets` gets the variables; what is in the way is recorded.
+fn methods(
+    request: &Request,
+    names: BTreeMap<String, &str>,
+    targets: &[Container<'_>],
+    settings: &Settings,
+    cluster: &Cluster,
+    findings: &mut Findings,
+) -> Vec<Option<Method>> {
+    let asked = request.env_method.unwrap_or(EnvMethod::Auto);
+    let has_file_key_ref = outfit::has_file_key_ref(settings, cluster);
+    let outfitter = Outfitter::new(&request.variables, names, asked, has_file_key_ref);
+    let Some(outfitter) = outfitter else {
+        return vec![None; targets.len()];
+    };
+    let method = |container| {
+        if let Some((own, annotation)) = outfitter.unresolved(container) {
+            findings.warn(
+                annotation,
+                format_args!(
+                    "container {} refers to it in its variable {}, which Kubernetes makes before: it stays as it is written",
+                    quoted(container.name()),
+                    quoted(own)
+                ),
+            );
+        }
+        match outfitter.outfit(container) {
+            Ok(method) => Some(method),
+            Err(obstacles) => {
+                for Obstacle {
+                    annotation,
+                    message,
+                } in obstacles
+                {
+                    findings.problem(&annotation, Reason::Conflict, message);
+                }
+                None
+            }
+        }
+    };
+    targets.iter().map(method).collect()
+}
+
+/// What the agents have to do for the variables.
+fn environment(
+    variables: Vec<Variables>,
+    methods: &[Option<Method>],
+    targets: &[Container<'_>],
+    directories: &[Directory],
+) -> Option<Environment> {
+    if variables.is_empty() {
+        return None;
+    }
+    let uses = |method| methods.contains(&Some(method));
+    let variables = variables.into_iter().map(|one| Variables {
+        annotation: format!("{PREFIX}{}", one.annotation),
+        ..one
+    });
+    let top = |path: &str| format!("/{}", path.split('/').nth(1).unwrap_or_default());
+    let mounts = targets.iter().flat_map(Container::mounts);
+    let taken: BTreeSet<_> = mounts
+        .map(|(_, at)| top(at.as_str()))
+        .chain(directories.iter().map(|d| top(&d.mount_path)))
+        .collect();
+    let taken = taken.iter().map(String::as_str).collect();
+    Some(Environment {
+        variables: variables.collect(),
+        exec: uses(Method::Exec).then(|| Exec {
+            program: format!("/{}", layout::EXEC_PROGRAM),
+            mount_path: free(layout::EXEC_DIR, &taken),
+        }),
+        file_key_ref: uses(Method::FileKeyRef),
+    })
 }
 
 /// The config for an environment variable, where Kubernetes expands `$(X)`: each `$` is doubled.

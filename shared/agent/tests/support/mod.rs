@@ -58,6 +58,7 @@ impl Bench {
                 mount_points: Vec::new(),
             }],
             outputs: outputs.iter().map(|text| output(text)).collect(),
+            environment: None,
             refresh_interval_seconds: 1,
             fail_on_error: true,
             runs_to_completion: false,
