@@ -23,3 +23,4 @@ mod reload;
 mod smoke;
 mod stale;
 mod users;
+mod variables;
