@@ -162,6 +162,7 @@ fn records_are_changed_from_outside() {
     assert!(server.revision("Production/Stores/Redis/new one").is_some());
     server.good(&["mv", "new one", "/"]);
     assert!(server.revision("new one").is_some());
+    server.good(&["rmdir", "Production/Stores"]);
     let file = server.directory.path().join("note.txt");
     std::fs::write(&file, "text").unwrap();
     server.good(&[

@@ -49,6 +49,12 @@ impl Keeper {
             .unwrap_or(0)
     }
 
+    /// Attachments that a client has downloaded, or tried to.
+    #[must_use]
+    pub fn downloads(&self, client: &str) -> u64 {
+        self.counts()[client]["file"]["total"].as_u64().unwrap_or(0)
+    }
+
     /// Calls of any endpoint that a client has made.
     #[must_use]
     pub fn calls(&self, client: &str) -> u64 {

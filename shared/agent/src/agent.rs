@@ -1,5 +1,6 @@
 //! One refresh: fetch, select, render, publish. When to refresh is [`crate::Runner`]'s to decide.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -7,18 +8,21 @@ use keeper_contract::AgentConfig;
 use keeper_ksm::{Client, Folders, LookupError, Record, Uid, Vault};
 use zeroize::Zeroizing;
 
+use crate::attachments::{self, Attachments, Wanted};
 use crate::destination::Destination;
 use crate::dir::Dir;
 use crate::failure::Failure;
+use crate::folders::{self, Answers};
 use crate::host::Host;
-use crate::memory;
+use crate::memory::{self, FileLimit};
 use crate::metrics::Metrics;
 use crate::publish::{Content, Planned, PublishError, Published};
-use crate::render::render;
+use crate::render::{RenderError, render};
 use crate::schedule::KeeperClock;
-use crate::select::{Miss, Selector, Wanted};
+use crate::select::{Miss, Selector, Selects};
 use crate::source::Source;
-use crate::state::{Pin, Store};
+use crate::staged::Staged;
+use crate::state::{Attachment, State, Store};
 use crate::variables::{self, Environment};
 
 /// Fetches the secrets of one pod and publishes them into its volume.
@@ -28,6 +32,9 @@ pub struct Agent {
     environment: Environment,
     source: Source,
     selector: Selector,
+    attachments: Attachments,
+    folders: folders::Selected,
+    file_limit: FileLimit,
     metrics: Metrics,
 }
 
@@ -65,8 +72,25 @@ struct Fetched {
 struct Rendered {
     /// The record that it means, if it has ever had one.
     record: Option<Uid>,
-    /// Its bytes; none if it failed.
-    bytes: Option<Zeroizing<Vec<u8>>>,
+    made: Made,
+}
+
+/// What was made of it.
+enum Made {
+    /// Its bytes.
+    Bytes(Zeroizing<Vec<u8>>),
+    /// An attachment that is on the volume.
+    Staged(Staged, Attachment),
+    /// An attachment that is published already.
+    Unchanged,
+    /// It failed; or an attachment that is not here yet.
+    Nothing,
+}
+
+/// All that goes into the next publications.
+struct Publication {
+    outputs: Vec<Rendered>,
+    folders: Vec<folders::Plan>,
 }
 
 impl Agent {
@@ -93,18 +117,24 @@ impl Agent {
             .enumerate()
             .map(|(index, directory)| Destination::open(&root, &config, index, directory))
             .collect::<Result<Vec<_>, _>>()?;
-        if let Some(output) = config
-            .outputs
-            .iter()
-            .find(|output| output.directory >= publishers.len())
+        let outputs = config.outputs.iter().map(|o| (o.directory, &o.path));
+        let folders = config.folders.iter().map(|f| (f.directory, &f.path));
+        if let Some((_, path)) = outputs
+            .chain(folders)
+            .find(|(directory, _)| *directory >= publishers.len())
         {
-            let path = output.path.clone();
+            let path = path.clone();
             return Err(PublishError::BadPath { path }.into());
         }
+        let file_limit = memory::largest_file(root.capacity());
+        let answer_limit = memory::largest_answer(root.capacity());
         let environment = Environment::open(&root, &config)?;
         let agent = Self {
             environment,
-            source: Source::new(&config, memory::largest_answer(root.capacity())),
+            source: Source::new(&config, answer_limit, file_limit.bytes),
+            attachments: Attachments::default(),
+            folders: folders::Selected::default(),
+            file_limit,
             selector: Selector::new(config.strict_lookup),
             config,
             publishers,
@@ -125,26 +155,32 @@ impl Agent {
         &self.config
     }
 
-    /// Which records the selections mean so far.
-    #[must_use]
-    pub fn pins(&self) -> &[Pin] {
-        self.selector.pins()
+    /// Notes in the pod's state what the selections mean and what is published of them.
+    pub(crate) fn note(&self, state: &mut State) {
+        self.selector.pins().clone_into(&mut state.pins);
+        self.attachments.known().clone_into(&mut state.attachments);
+        self.folders.known().clone_into(&mut state.folders);
     }
 
-    /// Keeps to the records that an earlier process found.
-    pub fn set_pins(&mut self, pins: Vec<Pin>) {
-        self.selector.set_pins(pins);
+    /// Keeps to what an earlier process found and published.
+    pub(crate) fn recall(&mut self, state: &State) {
+        self.selector.set_pins(state.pins.clone());
+        self.attachments.set_known(state.attachments.clone());
+        self.folders.set_known(state.folders.clone());
     }
 
-    /// Whether a file of each output is there, old or new.
+    /// Whether a file of each output, and of each record that is known of a folder, and the variables are there, old or new.
     #[must_use]
     pub fn is_published(&self) -> bool {
+        let is_there = |directory: usize, path: &str| {
+            let publisher = self.publishers.get(directory);
+            publisher.is_some_and(|publisher| publisher.is_published(path))
+        };
+        let mut outputs = self.config.outputs.iter();
+        let mut files = self.folders.published(&self.config);
         self.environment.is_published()
-            && self.config.outputs.iter().all(|output| {
-                self.publishers
-                    .get(output.directory)
-                    .is_some_and(|publisher| publisher.is_published(&output.path))
-            })
+            && outputs.all(|output| is_there(output.directory, &output.path))
+            && files.all(|(directory, path, _)| is_there(directory, &path))
     }
 
     /// Fetches and publishes once, and learns Keeper's time on the way. `may_be_partial` says whether outputs may
@@ -166,14 +202,15 @@ impl Agent {
             }
         };
         refresh.answered = true;
-        let rendered = self.render(&fetched, &mut refresh);
+        let publication = self.prepare(&fetched, &mut refresh, host).await;
         let variables = self.variables(&fetched, &mut refresh);
         drop(fetched);
         if refresh.is_complete() {
             self.selector.all_found();
         }
         if refresh.is_complete() || may_be_partial {
-            self.publish(&rendered, &variables, &mut refresh, host);
+            self.publish(publication, &mut refresh, host);
+            self.publish_variables(&variables, &mut refresh, host);
         }
         self.metrics.failed(&refresh.failures);
         refresh
@@ -220,7 +257,11 @@ impl Agent {
         host: &impl Host,
     ) -> Result<Fetched, Failure> {
         let client = self.source.client()?;
-        let filter = self.selector.filter(&self.config);
+        // Only an answer that holds everything tells what lies in a folder, and what no longer does.
+        let filter = match self.config.folders.is_empty() {
+            true => self.selector.filter(&self.config),
+            false => Vec::new(),
+        };
         let vault = get_secret(client, &filter, clock, &self.metrics, host).await?;
         for warning in &vault.warnings {
             tracing::warn!(warning, "keeper warns");
@@ -235,7 +276,11 @@ impl Agent {
             folders_failure: None,
             is_everything,
         };
-        if is_everything && self.selector.needs_folders(&self.config, &fetched.vault) {
+        let vault = &fetched.vault;
+        if is_everything
+            && (self.selector.needs_folders(&self.config, vault)
+                || self.folders.needs_tree(&self.config, vault))
+        {
             match client.get_folders().await {
                 Ok(folders) => fetched.folders = Some(folders),
                 Err(error) => fetched.folders_failure = Some(error),
@@ -244,32 +289,94 @@ impl Agent {
         Ok(fetched)
     }
 
-    fn render(&mut self, fetched: &Fetched, refresh: &mut Refresh) -> Vec<Rendered> {
+    /// Makes the files of what was fetched; attachments that are new are downloaded.
+    async fn prepare(
+        &mut self,
+        fetched: &Fetched,
+        refresh: &mut Refresh,
+        host: &impl Host,
+    ) -> Publication {
+        let (mut outputs, wanted) = self.render(fetched, refresh);
+        let answers = Answers {
+            vault: &fetched.vault,
+            tree: fetched.folders.as_ref(),
+            tree_failure: fetched.folders_failure.as_ref(),
+        };
+        let folders = self
+            .folders
+            .plan(&self.config, &answers, &mut refresh.failures);
+        if let Some(client) = self.source.current().filter(|_| !wanted.is_empty()) {
+            let staged = attachments::download(
+                client,
+                wanted,
+                &self.config.outputs,
+                &self.publishers,
+                self.file_limit,
+                host,
+                &mut refresh.failures,
+            );
+            for (output, file, version) in staged.await {
+                if let Some(rendered) = outputs.get_mut(output) {
+                    rendered.made = Made::Staged(file, version);
+                }
+            }
+        }
+        let is_there = |rendered: &&Rendered| !matches!(rendered.made, Made::Nothing);
+        let in_folders: usize = folders.iter().map(folders::Plan::rendered).sum();
+        self.metrics
+            .fetched(outputs.iter().filter(is_there).count() + in_folders);
+        Publication { outputs, folders }
+    }
+
+    /// Renders the outputs, and says which attachments are to be downloaded.
+    fn render<'v>(
+        &mut self,
+        fetched: &'v Fetched,
+        refresh: &mut Refresh,
+    ) -> (Vec<Rendered>, Vec<Wanted<'v>>) {
         let Self {
-            config, selector, ..
+            config,
+            selector,
+            attachments,
+            publishers,
+            ..
         } = self;
         let mut rendered = Vec::with_capacity(config.outputs.len());
-        for output in &config.outputs {
+        let mut wanted = Vec::new();
+        for (index, output) in config.outputs.iter().enumerate() {
             let annotation = || output.annotation.clone();
-            let bytes = match resolve(selector, output, fetched, refresh) {
-                Some(record) => match render(record, output) {
-                    Ok(bytes) => Some(bytes),
-                    Err(error) => {
+            let made = match resolve(selector, output, fetched, refresh) {
+                Some(record) => {
+                    let made = match output.selection.attachment() {
+                        Some(name) => {
+                            let publisher = publishers.get(output.directory);
+                            attachments
+                                .find((index, output), name, record, publisher)
+                                .map(|found| match found {
+                                    Some(found) => {
+                                        wanted.push(found);
+                                        Made::Nothing
+                                    }
+                                    None => Made::Unchanged,
+                                })
+                                .map_err(RenderError::from)
+                        }
+                        None => render(record, output).map(Made::Bytes),
+                    };
+                    made.unwrap_or_else(|error| {
                         refresh.failures.push(Failure::Render {
                             annotation: annotation(),
                             error,
                         });
-                        None
-                    }
-                },
-                None => None,
+                        Made::Nothing
+                    })
+                }
+                None => Made::Nothing,
             };
             let record = selector.pin(output).map(|pin| pin.uid);
-            rendered.push(Rendered { record, bytes });
+            rendered.push(Rendered { record, made });
         }
-        let fetched = rendered.iter().filter(|output| output.bytes.is_some());
-        self.metrics.fetched(fetched.count());
-        rendered
+        (rendered, wanted)
     }
 
     /// The files of variables: all of them or none.
@@ -283,10 +390,8 @@ impl Agent {
                 None => is_complete = false,
             }
         }
-        let files = self.environment.render(records.into_iter());
-        match files {
-            Ok(files) if is_complete => Some(files),
-            Ok(_) => None,
+        match self.environment.render(records.into_iter()) {
+            Ok(files) => is_complete.then_some(files),
             Err((one, error)) => {
                 let annotation = one.annotation.clone();
                 refresh.failures.push(Failure::Render { annotation, error });
@@ -295,54 +400,76 @@ impl Agent {
         }
     }
 
-    /// Publishes each directory on its own. What a directory has of one record stays of one revision: where an output
-    /// of it failed, the others of that record are kept as they are, too.
-    fn publish(
-        &self,
-        rendered: &[Rendered],
-        variables: &variables::Files,
-        refresh: &mut Refresh,
-        host: &impl Host,
-    ) {
-        let random = host.random();
-        for (index, publisher) in self.publishers.iter().enumerate() {
-            let outputs = || {
-                let outputs = self.config.outputs.iter().zip(rendered);
-                outputs.filter(move |(output, _)| output.directory == index)
-            };
-            let is_torn = |record: Option<Uid>| {
-                let failed = |of: &Rendered| of.bytes.is_none() && of.record == record;
-                record.is_some() && outputs().any(|(_, of)| failed(of))
-            };
-            let files: Vec<Planned<'_>> = outputs()
-                .map(|(output, of)| Planned {
-                    path: &output.path,
-                    mode: output.mode.unwrap_or(self.config.file_mode),
-                    content: match &of.bytes {
-                        Some(bytes) if !is_torn(of.record) => Content::New(bytes),
-                        _ => Content::LastGood,
-                    },
-                })
-                .collect();
-            match publisher.publish(&files, host.now(), random) {
-                Ok(published) => {
-                    self.metrics.published(published);
-                    if let Published::Changed(files) = published {
+    fn publish_variables(&self, files: &variables::Files, refresh: &mut Refresh, host: &impl Host) {
+        for published in self.environment.publish(files, host.now(), host.random()) {
+            match published {
+                Ok(result) => {
+                    self.metrics.published(result);
+                    if let Published::Changed(files) = result {
                         refresh.changed += files;
                     }
                 }
                 Err(error) => refresh.failures.push(error.into()),
             }
         }
-        for published in self.environment.publish(variables, host.now(), random) {
-            match published {
-                Ok(published) => {
-                    self.metrics.published(published);
-                    if let Published::Changed(files) = published {
+    }
+
+    /// Publishes each directory on its own. What a directory has of one record stays of one revision: where an output
+    /// of it failed, the others of that record are kept as they are, too.
+    fn publish(&mut self, publication: Publication, refresh: &mut Refresh, host: &impl Host) {
+        let Publication { outputs, folders } = publication;
+        let failed = self.config.outputs.iter().zip(&outputs);
+        let failed = failed.filter(|(_, rendered)| matches!(rendered.made, Made::Nothing));
+        let torn: HashSet<(usize, Uid)> = failed
+            .filter_map(|(output, rendered)| Some((output.directory, rendered.record?)))
+            .collect();
+        let random = host.random();
+        let mut published = Vec::with_capacity(self.publishers.len());
+        for (index, publisher) in self.publishers.iter().enumerate() {
+            let mode = self.config.file_mode;
+            let is_torn = |record| torn.contains(&(index, record));
+            let of_outputs = self.config.outputs.iter().zip(&outputs);
+            let of_outputs = of_outputs
+                .filter(|(output, _)| output.directory == index)
+                .map(|(output, rendered)| Planned {
+                    path: &output.path,
+                    mode: output.mode.unwrap_or(mode),
+                    content: match &rendered.made {
+                        _ if rendered.record.is_some_and(is_torn) => Content::LastGood,
+                        Made::Bytes(bytes) => Content::New(bytes),
+                        Made::Staged(staged, _) => Content::Staged(staged),
+                        Made::Unchanged | Made::Nothing => Content::LastGood,
+                    },
+                });
+            let of_folders = folders
+                .iter()
+                .filter(|plan| plan.directory(&self.config) == Some(index))
+                .flat_map(|plan| plan.files(mode, is_torn));
+            let files: Vec<Planned<'_>> = of_outputs.chain(of_folders).collect();
+            match publisher.publish(&files, host.now(), random) {
+                Ok(result) => {
+                    published.push(index);
+                    self.metrics.published(result);
+                    if let Published::Changed(files) = result {
                         refresh.changed += files;
                     }
                 }
                 Err(error) => refresh.failures.push(error.into()),
+            }
+        }
+        for rendered in outputs {
+            let Rendered { record, made } = rendered;
+            if let Made::Staged(_, version) = made
+                && published.contains(&version.directory)
+                && !record.is_some_and(|record| torn.contains(&(version.directory, record)))
+            {
+                self.attachments.note(version);
+            }
+        }
+        for plan in folders {
+            let directory = plan.directory(&self.config);
+            if directory.is_some_and(|directory| published.contains(&directory)) {
+                self.folders.note(plan);
             }
         }
     }
@@ -351,7 +478,7 @@ impl Agent {
 /// The record that `one` means; why there is none is recorded.
 fn resolve<'f>(
     selector: &mut Selector,
-    one: &dyn Wanted,
+    one: &dyn Selects,
     fetched: &'f Fetched,
     refresh: &mut Refresh,
 ) -> Option<&'f Record> {

@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use crate::dir::Dir;
 use crate::in_place::InPlace;
 use crate::publish::{Planned, PublishError, Published, Publisher, error};
+use crate::staged::Staged;
 
 /// A directory that files are published in.
 #[derive(Debug)]
@@ -105,6 +106,25 @@ impl Destination {
             Self::Files(files_in_place) => files_in_place.publish(files),
             Self::PodVolume(publisher) => {
                 publisher.publish(files, now, random).map_err(in_pod_volume)
+            }
+        }
+    }
+
+    /// Writes a file of a publication to come, so that its bytes need not stay in memory. `random` names it.
+    ///
+    /// # Errors
+    /// Nothing is left behind then.
+    pub(crate) fn stage(
+        &self,
+        path: &str,
+        bytes: &[u8],
+        random: u64,
+    ) -> Result<Staged, PublishError> {
+        match self {
+            Self::Shared(publisher) => publisher.stage(path, bytes, random),
+            Self::Files(files) => files.stage(path, bytes, random),
+            Self::PodVolume(publisher) => {
+                publisher.stage(path, bytes, random).map_err(in_pod_volume)
             }
         }
     }

@@ -135,6 +135,12 @@ impl Dir {
         rustix::fs::renameat(&self.fd, from, &self.fd, to)
     }
 
+    /// Moves the file `from` of this directory to `path` of another, and makes the directories that lead to it.
+    pub(crate) fn rename_into(&self, from: &str, other: &Self, path: &str) -> Result<()> {
+        let (parent, name) = other.parent(path, Self::make_one)?;
+        rustix::fs::renameat(&self.fd, from, &parent.fd, name)
+    }
+
     /// Whether anything is at `path`.
     pub(crate) fn holds(&self, path: &str) -> bool {
         self.parent(path, Self::open).is_ok_and(|(parent, name)| {
@@ -158,9 +164,13 @@ impl Dir {
         Ok(names)
     }
 
-    /// Removes the file `name`; that it is not there is no error.
-    pub(crate) fn unlink(&self, name: &str) -> Result<()> {
-        match rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()) {
+    /// Removes the file at `path`; that it is not there is no error.
+    pub(crate) fn unlink(&self, path: &str) -> Result<()> {
+        let (parent, name) = match self.parent(path, Self::open) {
+            Err(Errno::NOENT) => return Ok(()),
+            parent => parent?,
+        };
+        match rustix::fs::unlinkat(&parent.fd, name, AtFlags::empty()) {
             Err(Errno::NOENT) => Ok(()),
             result => result,
         }
@@ -222,7 +232,7 @@ impl Dir {
         }
     }
 
-    fn try_clone(&self) -> Result<Self> {
+    pub(crate) fn try_clone(&self) -> Result<Self> {
         let fd = rustix::io::fcntl_dupfd_cloexec(self.fd.as_fd(), 0)?;
         Ok(Self { fd, ..*self })
     }

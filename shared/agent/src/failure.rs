@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use keeper_ksm::{ErrorKind, LookupError};
+use keeper_ksm::{ErrorKind, FolderError, LookupError};
 
 use crate::publish::PublishError;
 use crate::render::RenderError;
@@ -29,6 +29,17 @@ pub enum Failure {
         /// Why there is none.
         error: LookupError,
     },
+    /// A folder.
+    #[error("{annotation}: {error}")]
+    Folder {
+        /// The annotation that asks for it.
+        annotation: String,
+        /// Why it can't be had.
+        error: FolderError,
+    },
+    /// The content of an attachment.
+    #[error(transparent)]
+    Attachment(Box<AttachmentFailure>),
     /// A field or value of an output.
     #[error("{annotation}: {error}")]
     Render {
@@ -40,6 +51,22 @@ pub enum Failure {
     /// Writing the files.
     #[error(transparent)]
     Publish(#[from] PublishError),
+}
+
+/// An attachment that was not downloaded.
+#[derive(Debug, thiserror::Error)]
+#[error("{annotation}: the file `{file}` of the record `{record}`: {error}{cure}")]
+pub struct AttachmentFailure {
+    /// The annotation that asks for it.
+    pub(crate) annotation: String,
+    /// The record's title.
+    pub(crate) record: String,
+    /// The file's name.
+    pub(crate) file: String,
+    /// What became of the download.
+    pub(crate) error: keeper_ksm::Error,
+    /// What helps.
+    pub(crate) cure: &'static str,
 }
 
 /// What helps against an error that the client can't know the cure of.
@@ -61,9 +88,9 @@ pub enum Reason {
     Throttled,
     /// Keeper denies access.
     Denied,
-    /// A record is not there.
+    /// A record or a folder is not there.
     NotFound,
-    /// A record is there but does not decrypt.
+    /// A record, a folder or a file is there but cannot be read, or is too large.
     Unreadable,
     /// The device config, the extra CA, or something else that is set wrongly.
     Config,
@@ -108,16 +135,15 @@ impl Failure {
     pub fn reason(&self) -> Reason {
         match self {
             Self::Source(_) => Reason::Config,
-            Self::Keeper(error) => match error.kind() {
-                ErrorKind::Unreachable => Reason::Unreachable,
-                ErrorKind::Throttled => Reason::Throttled,
-                ErrorKind::Denied => Reason::Denied,
-                ErrorKind::Config => Reason::Config,
-                ErrorKind::TooLarge => Reason::Unreadable,
-            },
+            Self::Keeper(error) => of_keeper(error),
+            Self::Attachment(failure) => of_keeper(&failure.error),
             Self::Selection { error, .. } => match error {
                 LookupError::NotFound { .. } | LookupError::Ambiguous { .. } => Reason::NotFound,
                 LookupError::Unreadable { .. } => Reason::Unreadable,
+            },
+            Self::Folder { error, .. } => match error {
+                FolderError::NotFound { .. } | FolderError::Ambiguous { .. } => Reason::NotFound,
+                FolderError::Unreadable { .. } => Reason::Unreadable,
             },
             Self::Render { .. } => Reason::Render,
             Self::Publish(_) => Reason::Write,
@@ -137,6 +163,16 @@ impl Failure {
             Self::Keeper(error) => error.retry_after(),
             _ => None,
         }
+    }
+}
+
+fn of_keeper(error: &keeper_ksm::Error) -> Reason {
+    match error.kind() {
+        ErrorKind::Unreachable => Reason::Unreachable,
+        ErrorKind::Throttled => Reason::Throttled,
+        ErrorKind::Denied => Reason::Denied,
+        ErrorKind::Config => Reason::Config,
+        ErrorKind::TooLarge => Reason::Unreadable,
     }
 }
 

@@ -4,15 +4,17 @@
 //! Whatever mounts a file that isn't there makes a directory of its name, for good: so they are made, empty, before
 //! anything else starts. One that has never been published has the modification time 0.
 
+use std::ffi::OsStr;
 use std::fs::File;
-use std::os::unix::fs::FileExt as _;
+use std::io::Read;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{FallocateFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 
 use crate::dir::{Dir, set_mode, size_and_mode};
-use crate::publish::{Content, Planned, PublishError, Published, errno, error, is_clean};
+use crate::publish::{Content, Planned, PublishError, Published, error, is_clean};
+use crate::staged::{Staged, copy, errno};
 
 /// A directory of such files.
 #[derive(Debug)]
@@ -33,6 +35,7 @@ impl InPlace {
         mode: u32,
     ) -> Result<Self, PublishError> {
         let files = Self::existing(dir, mount_path, names);
+        files.remove_leftovers()?;
         for name in names {
             let path = files.visible(name);
             if !is_clean(name) {
@@ -62,13 +65,11 @@ impl InPlace {
         let mut changed = 0;
         let mut failed = None;
         for file in files {
-            let Content::New(bytes) = file.content else {
-                continue;
-            };
-            if self.holds(file, bytes) {
+            let is_new = matches!(file.content, Content::New(_) | Content::Staged(_));
+            if !is_new || self.holds(file) {
                 continue;
             }
-            match self.rewrite(file, bytes) {
+            match self.write(file) {
                 Ok(()) => changed += 1,
                 Err(source) => {
                     failed.get_or_insert(error("write", &self.visible(file.path), source));
@@ -80,6 +81,32 @@ impl InPlace {
             (None, 0) => Ok(Published::Unchanged),
             (None, changed) => Ok(Published::Changed(changed)),
         }
+    }
+
+    /// Writes a file of a publication to come, so that its bytes need not stay in memory. `random` names it.
+    ///
+    /// # Errors
+    /// Nothing is left behind then.
+    pub(crate) fn stage(
+        &self,
+        path: &str,
+        bytes: &[u8],
+        random: u64,
+    ) -> Result<Staged, PublishError> {
+        Staged::write(&self.dir, random, bytes).map_err(|e| error("write", &self.visible(path), e))
+    }
+
+    /// Removes what an interrupted publication left.
+    ///
+    /// # Errors
+    /// If it can't be removed.
+    fn remove_leftovers(&self) -> Result<(), PublishError> {
+        let failed = |e| error("clean", &self.mount_path, e);
+        let is_left = |name: &OsStr| name.as_encoded_bytes().starts_with(b"..");
+        for name in self.dir.names(is_left).map_err(failed)? {
+            self.dir.remove(&name).map_err(failed)?;
+        }
+        Ok(())
     }
 
     /// When the file at `path` was written last, if it has ever been published.
@@ -111,28 +138,39 @@ impl InPlace {
         }
     }
 
-    fn holds(&self, planned: &Planned<'_>, bytes: &[u8]) -> bool {
+    fn holds(&self, planned: &Planned<'_>) -> bool {
         self.published_at(planned.path).is_some()
             && self
                 .dir
                 .open_file(planned.path)
-                .is_ok_and(|mut file| planned.is_in(&mut file, bytes))
+                .is_ok_and(|mut file| planned.is_in(&mut file))
     }
 
-    fn rewrite(&self, planned: &Planned<'_>, bytes: &[u8]) -> Result<(), Errno> {
+    fn write(&self, planned: &Planned<'_>) -> Result<(), Errno> {
+        match planned.content {
+            Content::New(bytes) => self.rewrite(planned, &mut &*bytes, bytes.len() as u64),
+            Content::Staged(staged) => {
+                let mut new = staged.open()?;
+                let (size, _) = size_and_mode(&new)?;
+                self.rewrite(planned, &mut new, size)
+            }
+            Content::LastGood | Content::Gone => Ok(()),
+        }
+    }
+
+    fn rewrite(&self, planned: &Planned<'_>, new: &mut impl Read, len: u64) -> Result<(), Errno> {
         // The mode that the application sees lets nobody write, not even us.
         let old = self.dir.open_file(planned.path)?;
         let (_, mode) = size_and_mode(&old)?;
         set_mode(&old, mode | 0o200)?;
-        let file = self.dir.rewrite_file(planned.path)?;
-        let len = bytes.len() as u64;
+        let mut file = self.dir.rewrite_file(planned.path)?;
         if len > 0 {
             // A volume that is full must say so before the first byte is touched.
             rustix::fs::fallocate(&file, FallocateFlags::KEEP_SIZE, 0, len).inspect_err(|_| {
                 let _ = set_mode(&file, mode);
             })?;
         }
-        file.write_all_at(bytes, 0).map_err(errno)?;
+        copy(new, &mut file).map_err(errno)?;
         // Sets the time, too, where nothing was written.
         file.set_len(len).map_err(errno)?;
         set_mode(&file, planned.mode)
@@ -226,6 +264,28 @@ mod tests {
             again.publish(&[new("a", "short")]).unwrap(),
             Published::Unchanged
         );
+    }
+
+    #[test]
+    fn a_staged_file_is_written_in_place_too_and_leaves_nothing_behind() {
+        let root = tempfile::tempdir().unwrap();
+        let files = open(root.path(), &["a"]).unwrap();
+        let inode = facts(root.path().join("a")).0;
+        for (round, want) in [(1, Published::Changed(1)), (2, Published::Unchanged)] {
+            let staged = files.stage("a", b"an attachment", round).unwrap();
+            let planned = Planned {
+                content: Content::Staged(&staged),
+                ..new("a", "")
+            };
+            assert_eq!(files.publish(&[planned]).unwrap(), want);
+        }
+        let written = fs::read_to_string(root.path().join("a")).unwrap();
+        assert_eq!(written, "an attachment");
+        assert_eq!(facts(root.path().join("a")).0, inode);
+        // What a process leaves that is killed meanwhile goes at the next start.
+        fs::write(root.path().join("..new_1"), "half").unwrap();
+        open(root.path(), &["a"]).unwrap();
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1);
     }
 
     #[test]

@@ -9,14 +9,17 @@
 //! line or metric here can hold one.
 
 mod agent;
+mod attachments;
 mod destination;
 mod dir;
 pub mod environment;
 mod failure;
+mod folders;
 mod host;
 mod in_place;
 mod memory;
 mod metrics;
+mod names;
 mod post;
 mod process;
 mod processes;
@@ -28,6 +31,7 @@ mod run;
 pub mod schedule;
 mod select;
 mod source;
+mod staged;
 mod state;
 pub mod status;
 pub mod text;
@@ -36,7 +40,7 @@ pub mod wait;
 
 pub use agent::{Agent, Refresh};
 pub use environment::Pod;
-pub use failure::{Failure, Reason};
+pub use failure::{AttachmentFailure, Failure, Reason};
 pub use host::{Host, Node};
 pub use metrics::Metrics;
 pub use process::harden;
@@ -44,5 +48,5 @@ pub use publish::PublishError;
 pub use render::RenderError;
 pub use run::{Exit, Runner, Standing};
 pub use source::SourceError;
-pub use state::{Outcome, Pin, Store};
+pub use state::{Outcome, Pin, State, Store};
 pub use wait::wait;

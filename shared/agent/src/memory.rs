@@ -31,6 +31,37 @@ pub(crate) fn largest_answer(volume: Option<u64>) -> usize {
     largest_within(limits.filter_map(|text| parse(&text)).min(), volume)
 }
 
+/// How large an attachment may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FileLimit {
+    /// In bytes.
+    pub(crate) bytes: usize,
+    /// What to do about one that is larger.
+    pub(crate) cure: &'static str,
+}
+
+/// An attachment is in memory once, beside the records of an answer; on the volume there are two of it while it is
+/// replaced.
+pub(crate) fn largest_file(volume: Option<u64>) -> FileLimit {
+    limit_of_file(largest_answer(volume), volume)
+}
+
+fn limit_of_file(memory: usize, volume: Option<u64>) -> FileLimit {
+    let half = volume.map_or(usize::MAX, |volume| {
+        usize::try_from(volume / 2).unwrap_or(usize::MAX)
+    });
+    if half < memory {
+        return FileLimit {
+            bytes: half,
+            cure: ": half of the volume is for one attachment at most, raise the annotation keeper.security/tmpfs-size",
+        };
+    }
+    FileLimit {
+        bytes: memory,
+        cure: ": it has to fit into the agent's memory beside the volume (keeper.security/tmpfs-size), raise the annotation keeper.security/sidecar-memory-limit",
+    }
+}
+
 /// The part of a memory limit in bytes that an answer may have.
 fn largest_within(limit: Option<u64>, volume: Option<u64>) -> usize {
     let standard = ClientOptions::default().max_answer_bytes;
@@ -69,6 +100,22 @@ mod tests {
         // A disk is no volume of ours.
         assert_eq!(within(&limit, 1024 * MEBIBYTE), within(&limit, 0));
         assert_eq!(within("6291456\n", volume), 512 * KIBIBYTE);
+    }
+
+    #[test]
+    fn an_attachment_fits_into_memory_and_twice_into_the_volume() {
+        let limit = |memory: usize, volume| {
+            let limit = limit_of_file(memory, volume);
+            (
+                limit.bytes,
+                limit
+                    .cure
+                    .contains("raise the annotation keeper.security/tmpfs-size"),
+            )
+        };
+        assert_eq!(limit(5_000_000, Some(6_000_000)), (3_000_000, true));
+        assert_eq!(limit(5_000_000, Some(60_000_000)), (5_000_000, false));
+        assert_eq!(limit(5_000_000, None), (5_000_000, false));
     }
 
     #[test]

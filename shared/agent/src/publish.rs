@@ -6,18 +6,18 @@
 //! file, and the output directory itself, which is mounted into the application, stays the same inode.
 //!
 //! A publication that changes nothing touches nothing. Names that begin with `..` are ours; nothing else is
-//! ever removed, and no symlink that lies there is followed.
+//! ever removed, but the link of a file that the caller names as gone; and no symlink that lies there is followed.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::io::Errno;
-use zeroize::Zeroizing;
 
 use crate::dir::{Dir, set_mode, size_and_mode};
+use crate::staged::{Staged, copy, errno, same};
 
 const DATA: &str = "..data";
 const DATA_SCRATCH: &str = "..data_tmp";
@@ -38,15 +38,21 @@ pub(crate) struct Planned<'a> {
 pub(crate) enum Content<'a> {
     /// These.
     New(&'a [u8]),
+    /// Those of a file that is on the volume already.
+    Staged(&'a Staged),
     /// What is published now, if anything: this file could not be made anew.
     LastGood,
+    /// None: the file is to go.
+    Gone,
 }
 
 impl std::fmt::Debug for Content<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::New(_) => "New(<redacted>)",
+            Self::Staged(_) => "Staged",
             Self::LastGood => "LastGood",
+            Self::Gone => "Gone",
         })
     }
 }
@@ -56,7 +62,7 @@ impl std::fmt::Debug for Content<'_> {
 pub(crate) enum Published {
     /// Everything was there already; nothing was touched.
     Unchanged,
-    /// One swap, in which this many files are new or have new content.
+    /// One swap, in which this many files are new, have new content, or are gone.
     Changed(usize),
 }
 
@@ -168,21 +174,36 @@ impl Publisher {
         now: SystemTime,
         random: u64,
     ) -> Result<Published, PublishError> {
-        let links = self.links(files)?;
+        let (gone, kept): (Vec<_>, Vec<_>) = files.iter().partition(|file| file.is_gone());
+        let (links, old_links) = (self.links(&kept)?, self.links(&gone)?);
         let current = self.current();
         let changes = |file: &&Planned<'_>| match &current {
             Some(generation) => file.differs(generation),
-            None => !file.is_last_good(),
+            None => file.is_new(),
         };
         let changed = files.iter().filter(changes).count();
         if changed > 0 {
             self.swap(files, current.as_ref(), &generation(now, random))?;
         }
         self.link(&links)?;
+        self.unlink(&old_links, &links)?;
         Ok(match changed {
             0 => Published::Unchanged,
             files => Published::Changed(files),
         })
+    }
+
+    /// Writes a file of a publication to come, so that its bytes need not stay in memory. `random` names it.
+    ///
+    /// # Errors
+    /// Nothing is left behind then.
+    pub(crate) fn stage(
+        &self,
+        path: &str,
+        bytes: &[u8],
+        random: u64,
+    ) -> Result<Staged, PublishError> {
+        Staged::write(&self.dir, random, bytes).map_err(|e| error("write", &self.visible(path), e))
     }
 
     /// Whether the visible name `path` leads to a published file.
@@ -249,14 +270,8 @@ impl Publisher {
             .make(name)
             .map_err(|e| error("write in", &self.mount_path, e))?;
         for file in files {
-            let written = match file.content {
-                Content::New(bytes) => write(&generation, file, bytes),
-                Content::LastGood => match current.map(|dir| dir.open_file(file.path)) {
-                    Some(Ok(old)) => copy(&generation, file, old),
-                    _ => continue,
-                },
-            };
-            written.map_err(|e| error("write", &self.visible(file.path), e))?;
+            write(&generation, file, current)
+                .map_err(|e| error("write", &self.visible(file.path), e))?;
         }
         Ok(())
     }
@@ -273,7 +288,7 @@ impl Publisher {
 
     /// The visible links: name to target. A link stands as high in the tree as it can; only directories that
     /// lead to a mount point of the pod's own have to be real ones.
-    fn links(&self, files: &[Planned<'_>]) -> Result<BTreeMap<String, String>, PublishError> {
+    fn links(&self, files: &[&Planned<'_>]) -> Result<BTreeMap<String, String>, PublishError> {
         let mut links = BTreeMap::new();
         for file in files {
             let bad_path = || PublishError::BadPath {
@@ -318,6 +333,29 @@ impl Publisher {
         Ok(())
     }
 
+    /// Removes the visible links of files that are gone, where nothing else needs them.
+    fn unlink(
+        &self,
+        old: &BTreeMap<String, String>,
+        links: &BTreeMap<String, String>,
+    ) -> Result<(), PublishError> {
+        let current = self.current();
+        for (link, target) in old {
+            let is_needed =
+                links.contains_key(link) || current.as_ref().is_some_and(|dir| dir.holds(link));
+            let is_ours = self
+                .dir
+                .read_link(link)
+                .is_ok_and(|found| found == target.as_str());
+            if is_ours && !is_needed {
+                self.dir
+                    .unlink(link)
+                    .map_err(|e| error("remove", &self.visible(link), e))?;
+            }
+        }
+        Ok(())
+    }
+
     fn link_one(&self, link: &str, target: &str) -> Result<(), Errno> {
         if self.dir.read_link(link).is_ok_and(|found| found == target) {
             return Ok(());
@@ -331,63 +369,62 @@ impl Publisher {
 }
 
 impl Planned<'_> {
-    fn is_last_good(&self) -> bool {
-        matches!(self.content, Content::LastGood)
+    fn is_new(&self) -> bool {
+        matches!(self.content, Content::New(_) | Content::Staged(_))
+    }
+
+    fn is_gone(&self) -> bool {
+        matches!(self.content, Content::Gone)
     }
 
     /// Whether publishing this file changes what is published in `generation`.
     fn differs(&self, generation: &Dir) -> bool {
         match (&self.content, generation.open_file(self.path)) {
             (Content::LastGood, _) => false,
-            (Content::New(_), Err(_)) => true,
-            (Content::New(bytes), Ok(mut file)) => !self.is_in(&mut file, bytes),
+            (Content::Gone, _) => generation.holds(self.path),
+            (Content::New(_) | Content::Staged(_), Err(_)) => true,
+            (Content::New(_) | Content::Staged(_), Ok(mut file)) => !self.is_in(&mut file),
         }
     }
 
-    /// Whether `file` holds `bytes` in the mode that they are to have.
-    pub(crate) fn is_in(&self, file: &mut File, bytes: &[u8]) -> bool {
-        let like_it = |(size, mode)| size == bytes.len() as u64 && mode == self.mode;
-        size_and_mode(file).is_ok_and(like_it) && holds_exactly(file, bytes)
-    }
-}
-
-/// Whether `file` holds `bytes` and nothing else.
-fn holds_exactly(file: &mut impl Read, bytes: &[u8]) -> bool {
-    let mut buffer = Zeroizing::new([0; 4096]);
-    let mut rest = bytes;
-    loop {
-        match file.read(&mut *buffer) {
-            Ok(0) => return rest.is_empty(),
-            Ok(read) => match (buffer.get(..read), rest.split_at_checked(read)) {
-                (Some(found), Some((expected, tail))) if found == expected => rest = tail,
-                _ => return false,
+    /// Whether `file` holds what is new, in the mode that it is to have.
+    pub(crate) fn is_in(&self, file: &mut File) -> bool {
+        let Ok((size, mode)) = size_and_mode(file) else {
+            return false;
+        };
+        let is_same = match &self.content {
+            Content::New(bytes) if size == bytes.len() as u64 => same(file, &mut &**bytes),
+            Content::Staged(staged) => match staged.open() {
+                Ok(mut new) => same(file, &mut new),
+                Err(_) => return false,
             },
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(_) => return false,
-        }
+            Content::New(_) | Content::LastGood | Content::Gone => return false,
+        };
+        mode == self.mode && is_same.unwrap_or(false)
     }
 }
 
-fn write(generation: &Dir, planned: &Planned<'_>, bytes: &[u8]) -> Result<(), Errno> {
-    let mut file = generation.create_file(planned.path)?;
-    file.write_all(bytes).map_err(errno)?;
+/// Writes a file of a generation; `current` is the one before.
+fn write(generation: &Dir, planned: &Planned<'_>, current: Option<&Dir>) -> Result<(), Errno> {
+    let create = || generation.create_file(planned.path);
+    let file = match planned.content {
+        Content::New(bytes) => {
+            let mut file = create()?;
+            file.write_all(bytes).map_err(errno)?;
+            file
+        }
+        Content::LastGood => {
+            let Some(Ok(mut old)) = current.map(|dir| dir.open_file(planned.path)) else {
+                return Ok(());
+            };
+            let mut file = create()?;
+            copy(&mut old, &mut file).map_err(errno)?;
+            file
+        }
+        Content::Staged(staged) => return staged.move_to(generation, planned.path, planned.mode),
+        Content::Gone => return Ok(()),
+    };
     set_mode(&file, planned.mode)
-}
-
-/// Writes what is in `old`, whatever its size: it may lie where others write, too.
-fn copy(generation: &Dir, planned: &Planned<'_>, mut old: File) -> Result<(), Errno> {
-    let mut file = generation.create_file(planned.path)?;
-    let mut buffer = Zeroizing::new([0; 4096]);
-    loop {
-        match old.read(&mut *buffer) {
-            Ok(0) => return set_mode(&file, planned.mode),
-            Ok(read) => file
-                .write_all(buffer.get(..read).unwrap_or_default())
-                .map_err(errno)?,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(errno(error)),
-        }
-    }
 }
 
 /// A path below a directory without empty parts, `.` or `..`, and not one of our own names.
@@ -398,10 +435,6 @@ pub(crate) fn is_clean(path: &str) -> bool {
 fn generation(now: SystemTime, random: u64) -> String {
     let millis = now.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis());
     format!("..{millis}_{random:016x}")
-}
-
-pub(crate) fn errno(error: std::io::Error) -> Errno {
-    Errno::from_io_error(&error).unwrap_or(Errno::IO)
 }
 
 pub(crate) fn error(action: &'static str, path: &str, source: Errno) -> PublishError {

@@ -119,7 +119,7 @@ impl<H: Host> Runner<H> {
             metrics,
             agent,
         };
-        runner.agent.set_pins(runner.state.pins.clone());
+        runner.agent.recall(&runner.state);
         if runner.state.complete && !runner.agent.is_published() {
             // Somebody emptied the volume. The files come back, but this is no first try.
             runner.state.complete = false;
@@ -233,12 +233,12 @@ impl<H: Host> Runner<H> {
         }
     }
 
-    /// The next regular refresh. A pod without outputs has authenticated, which was all that it wanted.
+    /// The next regular refresh. A pod that selects nothing has authenticated, which was all that it wanted.
     fn regular(&self) -> Plan {
-        if !self.agent.config().selects_anything() {
-            Plan::Never
-        } else {
+        if self.agent.config().selects_anything() {
             Plan::At(self.schedule.regular(self.now()))
+        } else {
+            Plan::Never
         }
     }
 
@@ -338,7 +338,7 @@ impl<H: Host> Runner<H> {
             .agent
             .refresh(&mut self.state.clock, may_be_partial, &*self.host)
             .await;
-        self.agent.pins().clone_into(&mut self.state.pins);
+        self.agent.note(&mut self.state);
         let message = failure::message(&refresh.failures);
         if let Some(asked) = &mut self.state.asked
             && asked.outcome.is_none()

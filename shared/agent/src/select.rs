@@ -11,15 +11,15 @@ use keeper_notation::RecordRef;
 
 use crate::state::Pin;
 
-/// Something that wants a record: a file, or variables.
-pub(crate) trait Wanted {
+/// What selects a record: a file, or variables.
+pub(crate) trait Selects {
     /// What of the vault.
     fn selection(&self) -> &Selection;
     /// The annotation that asks for it.
     fn annotation(&self) -> &str;
 }
 
-impl Wanted for Output {
+impl Selects for Output {
     fn selection(&self) -> &Selection {
         &self.selection
     }
@@ -29,7 +29,7 @@ impl Wanted for Output {
     }
 }
 
-impl Wanted for Variables {
+impl Selects for Variables {
     fn selection(&self) -> &Selection {
         &self.selection
     }
@@ -39,11 +39,11 @@ impl Wanted for Variables {
     }
 }
 
-/// Everything that wants a record.
-pub(crate) fn wanted(config: &AgentConfig) -> impl Iterator<Item = &dyn Wanted> {
-    let outputs = config.outputs.iter().map(|output| output as &dyn Wanted);
+/// Everything that selects a record.
+pub(crate) fn all(config: &AgentConfig) -> impl Iterator<Item = &dyn Selects> {
+    let outputs = config.outputs.iter().map(|output| output as &dyn Selects);
     let variables = config.environment.iter().flat_map(|e| &e.variables);
-    outputs.chain(variables.map(|one| one as &dyn Wanted))
+    outputs.chain(variables.map(|one| one as &dyn Selects))
 }
 
 /// The records of the outputs and variables.
@@ -89,7 +89,7 @@ impl Selector {
         if self.ask_for_all {
             return Vec::new();
         }
-        let pinned = wanted(config).map(|one| Some(self.pin(one)?.uid));
+        let pinned = all(config).map(|one| Some(self.pin(one)?.uid));
         let mut uids: Vec<Uid> = pinned.collect::<Option<_>>().unwrap_or_default();
         uids.sort_unstable();
         uids.dedup();
@@ -98,7 +98,7 @@ impl Selector {
 
     /// Whether a folder path has to be followed to find all records in `vault`, which holds everything.
     pub(crate) fn needs_folders(&self, config: &AgentConfig, vault: &Vault) -> bool {
-        wanted(config).any(|one| {
+        all(config).any(|one| {
             let reference = reference(one.selection());
             let known = self
                 .pin(one)
@@ -115,22 +115,19 @@ impl Selector {
     /// The record of an output. `is_everything` says that `vault` was not filtered.
     pub(crate) fn resolve<'v>(
         &mut self,
-        wanted: &dyn Wanted,
+        one: &dyn Selects,
         vault: &'v Vault,
         folders: Option<&Folders>,
         is_everything: bool,
     ) -> Result<&'v Record, Miss> {
-        let (reference, exact) = (
-            reference(wanted.selection()),
-            self.is_exact(wanted.selection()),
-        );
+        let (reference, exact) = (reference(one.selection()), self.is_exact(one.selection()));
         let text = reference.to_string();
         let pin = self
             .pins
             .iter_mut()
             .find(|pin| pin.exact == exact && pin.reference == text);
         let Some(pin) = pin else {
-            let record = first(wanted, vault, folders, reference, exact).map_err(Miss::Lookup)?;
+            let record = first(one, vault, folders, reference, exact).map_err(Miss::Lookup)?;
             self.pins.push(Pin {
                 reference: text,
                 exact,
@@ -166,7 +163,7 @@ impl Selector {
             .and_then(|found| found.only(reference))
             .map_err(Miss::Lookup)?;
         tracing::info!(
-            annotation = wanted.annotation(),
+            annotation = one.annotation(),
             gone = %pin.uid,
             record = %found.uid(),
             "a record is gone, taking the only other one of its name"
@@ -187,9 +184,9 @@ impl Selector {
         self.strict || matches!(selection, Selection::Notation(_))
     }
 
-    pub(crate) fn pin(&self, wanted: &dyn Wanted) -> Option<&Pin> {
-        let exact = self.is_exact(wanted.selection());
-        let reference = reference(wanted.selection()).to_string();
+    pub(crate) fn pin(&self, one: &dyn Selects) -> Option<&Pin> {
+        let exact = self.is_exact(one.selection());
+        let reference = reference(one.selection()).to_string();
         self.pins
             .iter()
             .find(|pin| pin.exact == exact && pin.reference == reference)
@@ -198,7 +195,7 @@ impl Selector {
 
 /// The record that a selection means at first.
 fn first<'v>(
-    wanted: &dyn Wanted,
+    one: &dyn Selects,
     vault: &'v Vault,
     folders: Option<&Folders>,
     reference: &RecordRef,
@@ -210,7 +207,7 @@ fn first<'v>(
     }
     if !found.others.is_empty() {
         tracing::warn!(
-            annotation = wanted.annotation(),
+            annotation = one.annotation(),
             record = %found.record.uid(),
             others = found.others.len(),
             "several records have this title, taking the first by UID"
@@ -220,8 +217,5 @@ fn first<'v>(
 }
 
 fn reference(selection: &Selection) -> &RecordRef {
-    match selection {
-        Selection::Record(record) | Selection::Field { record, .. } => record,
-        Selection::Notation(notation) => &notation.record,
-    }
+    selection.record()
 }

@@ -44,6 +44,7 @@ pub(crate) struct Source {
     ca_cert_file: Option<String>,
     proxy: Option<ProxyOptions>,
     max_answer_bytes: usize,
+    max_file_bytes: usize,
     call_deadline: Duration,
     current: Option<Current>,
 }
@@ -63,7 +64,11 @@ struct Mounted {
 }
 
 impl Source {
-    pub(crate) fn new(config: &AgentConfig, max_answer_bytes: usize) -> Self {
+    pub(crate) fn new(
+        config: &AgentConfig,
+        max_answer_bytes: usize,
+        max_file_bytes: usize,
+    ) -> Self {
         Self {
             auth: config.auth.clone(),
             ca_cert_file: config.ca_cert_file.clone(),
@@ -72,6 +77,7 @@ impl Source {
                 no_proxy: proxy.no_proxy.to_string(),
             }),
             max_answer_bytes,
+            max_file_bytes,
             call_deadline: ClientOptions::default().total_timeout,
             current: None,
         }
@@ -91,6 +97,11 @@ impl Source {
             None => self.make(mounted)?,
         };
         Ok(&self.current.insert(current).client)
+    }
+
+    /// The client of the last call.
+    pub(crate) fn current(&self) -> Option<&Client> {
+        Some(&self.current.as_ref()?.client)
     }
 
     /// Whether what is mounted differs from what the last call was made with.
@@ -132,6 +143,7 @@ impl Source {
             extra_ca_pem: mounted.ca.clone(),
             proxy: self.proxy.clone(),
             max_answer_bytes: self.max_answer_bytes,
+            max_file_bytes: self.max_file_bytes,
             total_timeout: self.call_deadline,
             ..ClientOptions::default()
         };

@@ -28,8 +28,8 @@ const SCRATCH: &str = "state.json.tmp";
 const LAST_SUCCESS: &str = "last-success";
 /// Whoever makes it asks for a refresh; the agent takes it away.
 pub(crate) const REQUEST: &str = "refresh-request";
-/// Far more than the pins of a config that fits into an environment variable.
-const MAX_BYTES: u64 = 4 * 1024 * 1024;
+/// Far more than the pins of a config that fits into an environment variable, and the names of 100,000 records.
+const MAX_BYTES: u64 = 32 * 1024 * 1024;
 const VERSION: u32 = 1;
 
 /// The agent's memory.
@@ -60,6 +60,12 @@ pub struct State {
     pub asked: Option<Asked>,
     /// Which record each selection means.
     pub pins: Vec<Pin>,
+    /// Which attachments are published.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attachments: Vec<Attachment>,
+    /// What is published of the folders.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub folders: Vec<KnownFolder>,
 }
 
 /// A failure that waiting can't cure.
@@ -106,6 +112,51 @@ pub struct Pin {
     /// The title that this record had last.
     pub title: String,
     /// Its revision in Keeper's last answer.
+    pub revision: u64,
+}
+
+/// What is known of a published attachment: as long as Keeper says the same of it, it need not be downloaded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Attachment {
+    /// Index of its directory in the config.
+    pub directory: usize,
+    /// Path below that.
+    pub path: String,
+    /// The attachment's UID.
+    #[serde(with = "uid")]
+    pub uid: Uid,
+    /// Its size in bytes, as declared.
+    pub size: Option<u64>,
+    /// When it was changed, as Keeper writes it.
+    pub last_modified: Option<String>,
+    /// Its record's revision, where Keeper doesn't say when the attachment was changed.
+    pub revision: Option<u64>,
+}
+
+/// A folder whose records are published. It keeps its UID and its files their names, as long as the pod lives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct KnownFolder {
+    /// Its index in the config.
+    pub index: usize,
+    /// Its UID.
+    #[serde(with = "uid")]
+    pub uid: Uid,
+    /// Its files.
+    pub files: Vec<KnownFile>,
+}
+
+/// The file of one record of a folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct KnownFile {
+    /// The record.
+    #[serde(with = "uid")]
+    pub uid: Uid,
+    /// The file's name.
+    pub name: String,
+    /// The record's revision in Keeper's last answer.
     pub revision: u64,
 }
 

@@ -12,10 +12,11 @@ use serde::Serialize;
 use crate::destination::Destination;
 use crate::dir::Dir;
 use crate::environment::Pod;
+use crate::folders::Selected;
 use crate::host::Host;
 use crate::run::Standing;
 use crate::schedule::{Grid, KeeperTime, Schedule};
-use crate::select::{Selector, Wanted};
+use crate::select::{Selector, Selects};
 use crate::state::{State, Store};
 use crate::variables::Environment;
 
@@ -73,7 +74,7 @@ impl Status {
             .enumerate()
             .map(|(index, directory)| Destination::existing(&root, config, index, directory))
             .collect();
-        let pinned = |one: &dyn Wanted, path: String, at: Option<SystemTime>| {
+        let pinned = |one: &dyn Selects, path: String, at: Option<SystemTime>| {
             let pin = selector.pin(one);
             OutputStatus {
                 path,
@@ -83,17 +84,28 @@ impl Status {
             }
         };
         let files = config.outputs.iter().map(|output| {
-            let directory = config.directories.get(output.directory);
             let publisher = publishers.get(output.directory).and_then(Option::as_ref);
-            let mount_path = directory.map_or("", |d| d.mount_path.trim_end_matches('/'));
             let at = publisher.and_then(|publisher| publisher.published_at(&output.path));
-            pinned(output, format!("{mount_path}/{}", output.path), at)
+            pinned(output, visible(config, output.directory, &output.path), at)
         });
         let environment = Environment::existing(&root, config);
         let variables_at = environment.and_then(|environment| environment.published_at());
         let variables = config.environment.iter().flat_map(|e| &e.variables);
         let variables = variables.map(|one| pinned(one, names(one), variables_at));
-        let outputs: Vec<_> = files.chain(variables).collect();
+        let mut outputs: Vec<_> = files.chain(variables).collect();
+        let mut folders = Selected::default();
+        folders.set_known(state.folders.clone());
+        outputs.extend(folders.published(config).map(|(directory, path, file)| {
+            let publisher = publishers.get(directory).and_then(Option::as_ref);
+            OutputStatus {
+                path: visible(config, directory, &path),
+                record_uid: Some(file.uid.to_string()),
+                revision: Some(file.revision),
+                published_age_seconds: publisher
+                    .and_then(|publisher| publisher.published_at(&path))
+                    .map(|at| since(at).as_secs()),
+            }
+        }));
         let age = last_success.and_then(|success| success.age(host));
         let all_there = outputs.iter().all(|o| o.published_age_seconds.is_some());
         let good_for = Duration::from_secs(config.cache_seconds);
@@ -109,6 +121,13 @@ impl Status {
             outputs,
         })
     }
+}
+
+/// The application's path of a file.
+fn visible(config: &AgentConfig, directory: usize, path: &str) -> String {
+    let directory = config.directories.get(directory);
+    let mount_path = directory.map_or("", |d| d.mount_path.trim_end_matches('/'));
+    format!("{mount_path}/{path}")
 }
 
 fn names(variables: &Variables) -> String {

@@ -14,8 +14,9 @@ use zeroize::Zeroizing;
 
 use crate::destination::Destination;
 use crate::dir::{Dir, set_mode};
-use crate::publish::{Content, Planned, PublishError, Published, errno, error};
+use crate::publish::{Content, Planned, PublishError, Published, error};
 use crate::render::{Lines, RenderError, add_variables};
+use crate::staged::errno;
 
 /// Only the kubelet reads its file, as root.
 const FILE_KEY_REF_MODE: u32 = 0o400;
@@ -174,7 +175,7 @@ fn copy_program(volume: &Dir, directory: &Directory, program: &str) -> Result<()
                 mode: PROGRAM_MODE,
                 content: Content::New(&bytes),
             };
-            planned.is_in(&mut file, &bytes)
+            planned.is_in(&mut file)
         });
         if is_there {
             return Ok(());

@@ -71,7 +71,7 @@ pub struct Injection {
     pub warnings: Vec<String>,
     /// Which containers are injected.
     pub shape: Shape,
-    /// Number of files that will be published.
+    /// Number of files and folders that will be published.
     pub outputs: usize,
 }
 
@@ -153,7 +153,7 @@ pub fn admit(pod: &Value, namespace: &str, settings: &Settings, cluster: &Cluste
             patch: inject::patch(&plan, &view, settings),
             warnings: findings.warnings,
             shape: plan.shape,
-            outputs: plan.config.outputs.len(),
+            outputs: plan.config.outputs.len() + plan.config.folders.len(),
         }),
         _ => denied(findings),
     }
@@ -206,6 +206,6 @@ fn again(pod: &Pod<'_>) -> Option<Decision> {
         patch,
         warnings: findings.warnings,
         shape,
-        outputs: config.map_or(0, |config| config.outputs.len()),
+        outputs: config.map_or(0, |config| config.outputs.len() + config.folders.len()),
     }))
 }

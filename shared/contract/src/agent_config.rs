@@ -1,7 +1,9 @@
 //! What admission hands to the agents: titles, paths and intervals as typed JSON in one environment
 //! variable, never a secret value. Annotations are parsed once, at admission; the agents trust this.
 
-use keeper_notation::{Notation, RecordRef};
+use std::fmt;
+
+use keeper_notation::{FolderPath, Notation, RecordRef};
 use serde::{Deserialize, Serialize};
 
 use crate::proxy::{NoProxy, ProxyUrl};
@@ -21,8 +23,11 @@ pub struct AgentConfig {
     pub proxy: Option<Proxy>,
     /// The directories of the volume that the application mounts.
     pub directories: Vec<Directory>,
-    /// The files to publish. Empty: authenticate once, publish nothing.
+    /// The files to publish. No file and no folder: authenticate once, publish nothing.
     pub outputs: Vec<Output>,
+    /// The folders whose records are published, a file each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub folders: Vec<FolderOutput>,
     /// Environment variables of the application; none: it gets none of us.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment: Option<Environment>,
@@ -143,14 +148,6 @@ pub struct Output {
     pub annotation: String,
 }
 
-impl AgentConfig {
-    /// Whether there is anything to publish, and so to refresh.
-    #[must_use]
-    pub fn selects_anything(&self) -> bool {
-        !self.outputs.is_empty() || self.environment.is_some()
-    }
-}
-
 /// Environment variables of the application, and the files by which they reach it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -200,6 +197,47 @@ pub enum Naming {
     Prefix(String),
 }
 
+/// A folder of the vault whose records are published, a JSON file each.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FolderOutput {
+    /// Index into [`AgentConfig::directories`].
+    pub directory: usize,
+    /// Path of the files' directory below that one; clean and relative, empty: that directory itself.
+    pub path: String,
+    /// The folder.
+    pub folder: FolderRef,
+    /// The annotation that asked for it, for messages.
+    pub annotation: String,
+}
+
+/// How a folder is named.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum FolderRef {
+    /// By its UID.
+    Uid(String),
+    /// By its path; one that looks like a UID is that, if there is such a folder.
+    Path(FolderPath),
+}
+
+impl fmt::Display for FolderRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Uid(uid) => f.write_str(uid),
+            Self::Path(path) => path.fmt(f),
+        }
+    }
+}
+
+impl AgentConfig {
+    /// Whether there is anything to publish, and so to refresh.
+    #[must_use]
+    pub fn selects_anything(&self) -> bool {
+        !self.outputs.is_empty() || !self.folders.is_empty() || self.environment.is_some()
+    }
+}
+
 /// What an output selects from the vault.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -215,6 +253,13 @@ pub enum Selection {
     },
     /// A Keeper Notation.
     Notation(Notation),
+    /// An attachment.
+    File {
+        /// The record.
+        record: RecordRef,
+        /// Its name, title or UID.
+        file: String,
+    },
 }
 
 /// How a selection is rendered.

@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::agent_config::{Directory, Place};
 use crate::choices::MountMode;
-use crate::files::File;
 use crate::layout;
 use crate::outputs::Placed;
 use crate::path::{CleanPath, PathError};
@@ -22,12 +21,29 @@ const LATE_MOUNTS: [&str; 2] = [
     "/run/secrets/kubernetes.io/serviceaccount",
 ];
 
-/// The place of one file.
+/// What is to be published, and where.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Site<'a> {
+    /// The annotation that says where, without prefix.
+    pub(crate) annotation: &'a str,
+    pub(crate) path: &'a CleanPath,
+    pub(crate) kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A file at the path.
+    File,
+    /// Files in the directory at the path, whose names only the vault knows.
+    Folder,
+}
+
+/// The place of a file or folder.
 #[derive(Debug)]
 pub(crate) struct Seat {
     /// Index into the directories.
     pub(crate) directory: usize,
-    /// Relative to that directory.
+    /// Relative to that directory; empty: that directory itself.
     pub(crate) path: String,
 }
 
@@ -40,9 +56,9 @@ pub(crate) struct PodVolume {
     pub(crate) at: String,
 }
 
-/// Gives each of `files`, whose paths are distinct, its seat, and adds the directories to `placed`.
+/// Gives each of `sites` its seat, and adds the directories to `placed`. No two files have one path.
 pub(crate) fn seat(
-    files: &[File],
+    sites: &[Site<'_>],
     mode: MountMode,
     pod: &Pod<'_>,
     targets: &[Container<'_>],
@@ -50,14 +66,15 @@ pub(crate) fn seat(
     placed: &mut Placed,
 ) -> Vec<Option<Seat>> {
     let mounts = Mounts::of(targets);
-    let homes: Vec<_> = files
+    let homes: Vec<_> = sites
         .iter()
-        .map(|file| home(file, mode, &mounts, findings))
+        .map(|site| home(site, mode, &mounts, findings))
         .collect();
-    let roots = roots(files, &homes);
-    let outputs = files
+    let roots = roots(sites, &homes);
+    let outputs = sites
         .iter()
-        .map(|file| (file.path.as_str(), file.annotation.as_str()))
+        .filter(|site| site.kind == Kind::File)
+        .map(|site| (site.path.as_str(), site.annotation))
         .collect();
     refuse_last_words(&roots, targets, findings);
     let mut points = mount_points(&roots, &outputs, &mounts, findings);
@@ -102,18 +119,18 @@ pub(crate) fn seat(
             });
         }
     }
-    let seat = |(file, home): (&File, &Option<Home<'_>>)| {
+    let seat = |(site, home): (&Site<'_>, &Option<Home<'_>>)| {
         let home = home.as_ref()?;
         let base = match home.single {
             true => home.base.to_string(),
             false => home.root(&roots)?.to_owned(),
         };
         Some(Seat {
-            path: file.path.below(&CleanPath::lenient(&base))?.to_owned(),
+            path: site.path.below(&CleanPath::lenient(&base))?.to_owned(),
             directory: *indexes.get(&(base, home.single))?,
         })
     };
-    files.iter().zip(&homes).map(seat).collect()
+    sites.iter().zip(&homes).map(seat).collect()
 }
 
 /// What the pod mounts, by path.
@@ -151,7 +168,7 @@ impl<'a> Mounts<'a> {
     }
 }
 
-/// The directory that a file belongs to, before nested ones are made one.
+/// The directory that a file or folder belongs to, before nested ones are made one.
 struct Home<'m> {
     base: CleanPath,
     /// The pod's own mount that it is in.
@@ -161,22 +178,25 @@ struct Home<'m> {
 }
 
 fn home<'m>(
-    file: &File,
+    site: &Site<'_>,
     mode: MountMode,
     mounts: &'m Mounts<'_>,
     findings: &mut Findings,
 ) -> Option<Home<'m>> {
     let default = CleanPath::lenient(layout::DEFAULT_OUTPUT_DIR);
-    let is_default = file.path.below(&default).is_some();
-    let parent = file.path.parent();
-    if mode == MountMode::File && !is_default {
-        let near = mounts.cover(&file.path);
-        if let Some(at) = near.or_else(|| mounts.below(file.path.as_str())) {
+    let is_default = site.path.below(&default).is_some();
+    let parent = match site.kind {
+        Kind::File => site.path.parent(),
+        Kind::Folder => site.path.clone(),
+    };
+    if mode == MountMode::File && site.kind == Kind::File && !is_default {
+        let near = mounts.cover(site.path);
+        if let Some(at) = near.or_else(|| mounts.below(site.path.as_str())) {
             mounts.conflict(
-                &file.annotation,
+                site.annotation,
                 at,
                 "which excludes a file mounted at",
-                &file.path,
+                site.path,
                 findings,
             );
             return None;
@@ -188,8 +208,12 @@ fn home<'m>(
         });
     }
     if parent.is_system() {
-        let error = PathError::System(quoted(file.path.as_str()), quoted(parent.as_str()));
-        findings.problem(&file.annotation, Reason::BadPath, error);
+        let shown = quoted(site.path.as_str());
+        let error = match site.kind {
+            Kind::File => PathError::System(shown, quoted(parent.as_str())),
+            Kind::Folder => PathError::SystemDirectory(shown),
+        };
+        findings.problem(site.annotation, Reason::BadPath, error);
         return None;
     }
     let cover = mounts.cover(&parent);
@@ -214,7 +238,7 @@ struct Root<'a> {
 }
 
 /// The topmost directories, by path.
-fn roots<'a>(files: &'a [File], homes: &[Option<Home<'a>>]) -> BTreeMap<String, Root<'a>> {
+fn roots<'a>(sites: &[Site<'a>], homes: &[Option<Home<'a>>]) -> BTreeMap<String, Root<'a>> {
     let swapped = |home: &&Home<'a>| !home.single;
     let bases: BTreeSet<_> = homes
         .iter()
@@ -223,14 +247,14 @@ fn roots<'a>(files: &'a [File], homes: &[Option<Home<'a>>]) -> BTreeMap<String, 
         .map(|home| (home.cover, home.base.as_str()))
         .collect();
     let mut roots = BTreeMap::new();
-    for (file, home) in files.iter().zip(homes) {
+    for (site, home) in sites.iter().zip(homes) {
         let Some(home) = home.as_ref().filter(swapped) else {
             continue;
         };
         let mut above = home.base.from_the_top();
         if let Some(top) = above.find(|above| bases.contains(&(home.cover, *above))) {
             roots.entry(top.to_owned()).or_insert(Root {
-                annotation: &file.annotation,
+                annotation: site.annotation,
                 cover: home.cover,
             });
         }

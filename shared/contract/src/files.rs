@@ -1,4 +1,5 @@
-//! The files that a pod asks for: what `secret`, `secrets` and `secret-<name>` select, and where each goes.
+//! The files that a pod asks for: what `secret`, `secrets`, `secret-<name>` and `file-<name>` select, and where each
+//! goes.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -58,6 +59,14 @@ pub(crate) fn read(
                 Some((family, Some(name))) if family.name == "secret-<name>" => {
                     take(Some(name), text);
                 }
+                Some((family, Some(_))) if family.name == "file-<name>" => {
+                    match attachment(annotation, text) {
+                        Ok(file) => files.push(file),
+                        Err(Wrong(reason, message)) => {
+                            findings.problem(annotation, reason, message)
+                        }
+                    }
+                }
                 _ => {}
             },
         }
@@ -87,10 +96,6 @@ fn file(
         }
         (Err(error), _) => return Err(wrong(Reason::BadSelection, &error)),
     };
-    if selection::is_attachment(&selection) {
-        let why = "this version does not do attachments yet: remove it";
-        return Err(wrong(Reason::NotYet, &why));
-    }
     let has_path = path.is_some();
     let path = match path {
         Some(path) => path,
@@ -105,6 +110,31 @@ fn file(
         selection,
         fields,
         format,
+        mode: None,
+        path,
+        has_path,
+    })
+}
+
+/// One attachment.
+fn attachment(annotation: &str, text: &str) -> Result<File, Wrong> {
+    let wrong = |reason, why: &dyn fmt::Display| Wrong(reason, format!("{}: {why}", quoted(text)));
+    let (selection, path) = match selection::parse_attachment(text) {
+        Ok(parsed) => parsed,
+        Err(SelectionError::Path(error)) => return Err(Wrong(Reason::BadPath, error.to_string())),
+        Err(error) => return Err(wrong(Reason::BadSelection, &error)),
+    };
+    let has_path = path.is_some();
+    let path = match path {
+        Some(path) => path,
+        None => default_path(selection.attachment().unwrap_or_default())
+            .map_err(|error| wrong(Reason::BadPath, &error))?,
+    };
+    Ok(File {
+        annotation: annotation.to_owned(),
+        selection,
+        fields: Vec::new(),
+        format: Format::Raw,
         mode: None,
         path,
         has_path,

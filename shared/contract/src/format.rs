@@ -27,7 +27,7 @@ pub(crate) fn rendering(
 ) -> Result<Format, RawOfMany> {
     let is_one = match selection {
         Selection::Record(_) => fields.len() == 1,
-        Selection::Field { .. } | Selection::Notation(_) => true,
+        Selection::Field { .. } | Selection::Notation(_) | Selection::File { .. } => true,
     };
     let format = own
         .or(is_one.then_some(Format::Raw))

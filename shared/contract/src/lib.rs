@@ -11,6 +11,7 @@ mod directories;
 pub mod duration;
 pub mod env_name;
 mod files;
+mod folders;
 mod format;
 mod identity;
 mod inject;
@@ -36,8 +37,8 @@ mod variables;
 
 pub use admission::{Cluster, Decision, Injection, Shape, SkipReason, admit};
 pub use agent_config::{
-    AgentConfig, Auth, Directory, Environment, Exec, Format, LogFormat, LogLevel, Naming, OnStale,
-    Output, Place, Proxy, Selection, Variables,
+    AgentConfig, Auth, Directory, Environment, Exec, FolderOutput, FolderRef, Format, LogFormat,
+    LogLevel, Naming, OnStale, Output, Place, Proxy, Selection, Variables,
 };
 pub use problem::{Denial, Problem, Reason};
 pub use proxy::{NoProxy, NoProxyError, ProxyError, ProxyUrl};

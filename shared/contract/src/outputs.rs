@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::agent_config::{Directory, Output};
+use crate::agent_config::{Directory, FolderOutput, Output};
 use crate::annotations::PREFIX;
 use crate::choices::MountMode;
-use crate::directories::{self, PodVolume, Seat};
+use crate::directories::{self, Kind, PodVolume, Seat, Site};
 use crate::files::File;
+use crate::folders::FolderRequest;
 use crate::layout;
 use crate::pod::{Container, Pod};
 use crate::problem::{Findings, Reason, quoted};
@@ -17,23 +18,41 @@ use crate::problem::{Findings, Reason, quoted};
 pub(crate) struct Placed {
     pub(crate) directories: Vec<Directory>,
     pub(crate) outputs: Vec<Output>,
+    pub(crate) folders: Vec<FolderOutput>,
     /// Volumes of the pod's own that our containers mount, too.
     pub(crate) volumes: Vec<PodVolume>,
 }
 
-/// Places the files of a pod whose containers `targets` get them.
+/// Places the files and folders of a pod whose containers `targets` get them.
 pub(crate) fn place(
     files: Vec<File>,
+    folders: Vec<FolderRequest>,
     mode: MountMode,
     pod: &Pod<'_>,
     targets: &[Container<'_>],
     findings: &mut Findings,
 ) -> Placed {
-    let files = distinct(files, findings);
+    let mut taken = BTreeMap::new();
+    let files = distinct(files, &mut taken, findings);
+    let folders = apart(folders, &taken, findings);
+    let sites: Vec<Site<'_>> = files
+        .iter()
+        .map(|file| Site {
+            annotation: &file.annotation,
+            path: &file.path,
+            kind: Kind::File,
+        })
+        .chain(folders.iter().map(|folder| Site {
+            annotation: folder.path_annotation(),
+            path: &folder.path,
+            kind: Kind::Folder,
+        }))
+        .collect();
     let mut placed = Placed::default();
-    let seats = directories::seat(&files, mode, pod, targets, findings, &mut placed);
-    for (file, seat) in files.into_iter().zip(seats) {
-        // A file without a seat is a problem that stands in the findings.
+    let mut seats =
+        directories::seat(&sites, mode, pod, targets, findings, &mut placed).into_iter();
+    // What has no seat is a problem that stands in the findings.
+    for (file, seat) in files.into_iter().zip(&mut seats) {
         let Some(Seat { directory, path }) = seat else {
             continue;
         };
@@ -47,12 +66,26 @@ pub(crate) fn place(
             annotation: format!("{PREFIX}{}", file.annotation),
         });
     }
+    for (folder, seat) in folders.into_iter().zip(seats) {
+        let Some(Seat { directory, path }) = seat else {
+            continue;
+        };
+        placed.folders.push(FolderOutput {
+            directory,
+            path,
+            folder: folder.folder,
+            annotation: format!("{PREFIX}{}", folder.annotation),
+        });
+    }
     placed
 }
 
-/// The files whose paths may be outputs, each path once.
-fn distinct(files: Vec<File>, findings: &mut Findings) -> Vec<File> {
-    let mut taken: BTreeMap<String, String> = BTreeMap::new();
+/// The files whose paths may be outputs, each path once; and whose annotation has `taken` which path.
+fn distinct(
+    files: Vec<File>,
+    taken: &mut BTreeMap<String, String>,
+    findings: &mut Findings,
+) -> Vec<File> {
     let mut kept = Vec::new();
     for file in files {
         if let Err(error) = file.path.check_output() {
@@ -91,6 +124,40 @@ fn distinct(files: Vec<File>, findings: &mut Findings) -> Vec<File> {
                 ),
             );
         }
+    }
+    kept
+}
+
+/// The folders whose paths may be directories of files. What names their files have, only the vault knows: here it is
+/// seen to it that there can be a directory.
+fn apart(
+    folders: Vec<FolderRequest>,
+    taken: &BTreeMap<String, String>,
+    findings: &mut Findings,
+) -> Vec<FolderRequest> {
+    let mut kept = Vec::new();
+    for folder in folders {
+        let annotation = folder.path_annotation();
+        if let Err(error) = folder.path.check_directory() {
+            findings.problem(annotation, Reason::BadPath, error);
+            continue;
+        }
+        let file = folder
+            .path
+            .from_the_top()
+            .find_map(|above| taken.get(above));
+        if let Some(other) = file {
+            findings.problem(
+                annotation,
+                Reason::PathTaken,
+                format_args!(
+                    "{} is, or lies below, the file of {PREFIX}{other}: move one of them",
+                    quoted(folder.path.as_str())
+                ),
+            );
+            continue;
+        }
+        kept.push(folder);
     }
     kept
 }

@@ -64,6 +64,11 @@ pub enum PathError {
         "{0} lies directly in {1}, which a container can't do without and a mount would hide: choose a directory below it, or set {PREFIX}mount-mode: file"
     )]
     System(String, String),
+    /// A folder's directory that is one.
+    #[error(
+        "{0} is a directory that a container can't do without and a mount would hide: choose a directory below it"
+    )]
+    SystemDirectory(String),
     /// A component that begins with `..`.
     #[error(
         "a name in the path {0} begins with `..`: these are the injector's own, choose another"
@@ -125,18 +130,28 @@ impl CleanPath {
         SYSTEM.contains(&self.as_str()) || self.below(&Self::lenient(SYSTEM_TREE)).is_some()
     }
 
-    /// Whether an output may be here, as far as the path alone tells.
+    /// Whether a file may be here, as far as the path alone tells.
     ///
     /// # Errors
     /// A place where nothing can be published.
     pub fn check_output(&self) -> Result<(), PathError> {
+        match self.as_str() {
+            "/" | layout::DEFAULT_OUTPUT_DIR => {
+                Err(PathError::Directory(crate::problem::quoted(&self.0)))
+            }
+            _ => self.check_directory(),
+        }
+    }
+
+    /// Whether a directory of files may be here, as far as the path alone tells.
+    ///
+    /// # Errors
+    /// A place where nothing can be published.
+    pub fn check_directory(&self) -> Result<(), PathError> {
         let shown = || crate::problem::quoted(&self.0);
         let within = |dir: &str| self.below(&Self::lenient(dir)).is_some();
         if FORBIDDEN.into_iter().any(within) {
             return Err(PathError::Forbidden(shown()));
-        }
-        if matches!(self.as_str(), "/" | layout::DEFAULT_OUTPUT_DIR) {
-            return Err(PathError::Directory(shown()));
         }
         if self.0.split('/').any(|part| part.starts_with("..")) {
             return Err(PathError::Reserved(shown()));

@@ -9,6 +9,7 @@ use crate::agent_config::{
 use crate::annotations::PREFIX;
 use crate::choices::{EnvMethod, InitPosition, MountMode, SameUser};
 use crate::directories::PodVolume;
+use crate::files::File;
 use crate::identity::{Identity, Wishes};
 use crate::layout;
 use crate::outfit::{self, Method, Obstacle, Outfitter};
@@ -81,10 +82,13 @@ pub(crate) fn plan<'p>(
     // What did not parse is a problem already.
     let position = request.init_position.unwrap_or(InitPosition::First);
     let targets = targets::choose(request.containers.as_ref(), position, pod, findings);
+    let is_attachment = |file: &&File| file.selection.attachment().is_some();
+    let attachments = request.files.iter().filter(is_attachment).count();
     let contents = Contents {
         // Variables may be in two files.
-        outputs: request.files.len() + 2 * request.variables.len(),
-        ..Contents::default()
+        outputs: request.files.len() - attachments + 2 * request.variables.len(),
+        attachments,
+        folders: request.folders.len(),
     };
     let tmpfs = tmpfs::size(request.tmpfs_size, contents);
     let resources = Resources::decide(&request, settings, tmpfs, pod.is_guaranteed(), findings);
@@ -124,6 +128,7 @@ pub(crate) fn plan<'p>(
         ca,
         proxy,
         files,
+        folders,
         variables,
         env_method: _,
         mount_mode,
@@ -149,13 +154,15 @@ pub(crate) fn plan<'p>(
         memory_limit: _,
         log_level,
     } = request;
-    let nothing = files.is_empty() && variables.is_empty() && findings.problems.is_empty();
+    let is_selected = !files.is_empty() || !folders.is_empty() || !variables.is_empty();
+    let nothing = !is_selected && findings.problems.is_empty();
     let mount_mode = mount_mode.unwrap_or(MountMode::Directory);
     let Placed {
         directories,
         outputs,
+        folders,
         volumes,
-    } = outputs::place(files, mount_mode, pod, &targets, findings);
+    } = outputs::place(files, folders, mount_mode, pod, &targets, findings);
     if nothing {
         findings.warn(
             "inject",
@@ -183,6 +190,7 @@ pub(crate) fn plan<'p>(
         }),
         directories,
         outputs,
+        folders,
         environment,
         refresh_interval_seconds: refresh_interval?.seconds(),
         fail_on_error,

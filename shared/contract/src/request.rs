@@ -12,6 +12,7 @@ use crate::annotations::{self, PREFIX, Scope, Status};
 use crate::choices::{ContainerNames, EnvMethod, InitPosition, MountMode, SameUser};
 use crate::duration::{GoDuration, RefreshInterval};
 use crate::files::{self, File};
+use crate::folders::{self, FolderRequest};
 use crate::problem::{Findings, LISTED, Problem, Reason, quoted};
 use crate::proxy::{ProxyChoice, ProxyUrl};
 use crate::quantity::Quantity;
@@ -26,6 +27,7 @@ pub(crate) struct Request {
     pub(crate) ca: Option<CaSource>,
     pub(crate) proxy: Option<ProxyUrl>,
     pub(crate) files: Vec<File>,
+    pub(crate) folders: Vec<FolderRequest>,
     pub(crate) variables: Vec<Variables>,
     pub(crate) env_method: Option<EnvMethod>,
     pub(crate) mount_mode: Option<MountMode>,
@@ -190,6 +192,7 @@ impl<'a> Reader<'a> {
                 .value::<ProxyChoice>("proxy")
                 .and_then(|choice| choice.0),
             files,
+            folders: folders::read(&self.pod, self.findings),
             env_method: self.env_method(!variables.is_empty()),
             variables,
             mount_mode: self.value("mount-mode"),

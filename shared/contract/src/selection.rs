@@ -11,9 +11,13 @@
 //!
 //! `\/ \[ \] \\ \: \,` escape, everywhere; blanks around parts are trimmed. One thing that would be a record or
 //! a parameter is refused: a colon with a relative path behind it, since that is what it nearly always is.
+//!
+//! `file-<name>` has a short form of its own for attachments: `<record>:<file>[:/path]`, cut at each unescaped colon.
 
 use keeper_notation::escape::{BadEscape, split_unescaped, unescape, unescaped};
-use keeper_notation::{Notation, NotationError, RecordRef, RecordRefError, is_selector_word};
+use keeper_notation::{
+    Notation, NotationError, RecordRef, RecordRefError, Selector, is_selector_word,
+};
 
 use crate::agent_config::Selection;
 use crate::path::{CleanPath, PathError};
@@ -58,6 +62,11 @@ pub enum SelectionError {
         "the path {0} is not absolute: begin it with a slash, or write \\: where the colon belongs to the selection"
     )]
     RelativePath(String),
+    /// A `file-<name>` that names no attachment.
+    #[error(
+        "an attachment is <record>:<file>[:/path], or a notation such as <record>/file/<file>; write a colon of a name as \\:"
+    )]
+    NoAttachment,
 }
 
 /// Parses one value.
@@ -80,6 +89,44 @@ pub fn parse(text: &str) -> Result<Value, SelectionError> {
     Ok(Value::Selection(selection_of(selection)?, path))
 }
 
+/// Parses the value of `file-<name>`: `<record>:<file>[:/path]`, or a notation of an attachment.
+///
+/// # Errors
+/// As [`parse`]; and [`SelectionError::NoAttachment`] for what names none.
+pub fn parse_attachment(text: &str) -> Result<(Selection, Option<CleanPath>), SelectionError> {
+    let text = text.trim();
+    let parts: Vec<&str> = split_unescaped(text, ':')
+        .into_iter()
+        .map(str::trim)
+        .collect();
+    let first = parts.first().copied().unwrap_or_default();
+    if scheme_len(text) > 0 || selector_word(first).is_some() {
+        return match parse(text)? {
+            Value::Selection(selection, path) if selection.attachment().is_some() => {
+                Ok((selection, path))
+            }
+            _ => Err(SelectionError::NoAttachment),
+        };
+    }
+    let (record, file, path) = match parts.as_slice() {
+        [record, file] => (*record, *file, None),
+        [record, file, path] => (*record, *file, Some(*path)),
+        _ => return Err(SelectionError::NoAttachment),
+    };
+    // A path in the place of the file: the file was forgotten.
+    if record.is_empty() || file.is_empty() || path.is_none() && file.starts_with('/') {
+        return Err(SelectionError::NoAttachment);
+    }
+    let path = path
+        .map(|path| Ok::<_, SelectionError>(unescape(path)?.parse()?))
+        .transpose()?;
+    let selection = Selection::File {
+        record: record.parse()?,
+        file: unescape(file)?,
+    };
+    Ok((selection, path))
+}
+
 /// The values of a list, between unescaped commas. Empty ones (`a,,b`, a comma at the end) are left out.
 pub fn list(text: &str) -> impl Iterator<Item = &str> {
     split_unescaped(text, ',')
@@ -93,8 +140,21 @@ impl Selection {
     #[must_use]
     pub fn record(&self) -> &RecordRef {
         match self {
-            Self::Record(record) | Self::Field { record, .. } => record,
+            Self::Record(record) | Self::Field { record, .. } | Self::File { record, .. } => record,
             Self::Notation(notation) => &notation.record,
+        }
+    }
+
+    /// The name, title or UID of the attachment that it asks for, if it asks for one.
+    #[must_use]
+    pub fn attachment(&self) -> Option<&str> {
+        match self {
+            Self::File { file, .. }
+            | Self::Notation(Notation {
+                selector: Selector::File(file),
+                ..
+            }) => Some(file),
+            Self::Record(_) | Self::Field { .. } | Self::Notation(_) => None,
         }
     }
 }
@@ -190,17 +250,6 @@ fn field_of(text: &str) -> Result<Selection, SelectionError> {
     })
 }
 
-/// Whether a notation asks for an attachment.
-pub(crate) fn is_attachment(selection: &Selection) -> bool {
-    matches!(
-        selection,
-        Selection::Notation(Notation {
-            selector: keeper_notation::Selector::File(_),
-            ..
-        })
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,16 +257,20 @@ mod tests {
 
     /// What a value means, in one line: kind, record as it is escaped, the rest, path.
     fn meaning(text: &str) -> Result<String, SelectionError> {
-        let (selection, path) = match parse(text)? {
-            Value::PathOnly(path) => return Ok(format!("path {path}")),
-            Value::Selection(selection, path) => (selection, path),
-        };
+        match parse(text)? {
+            Value::PathOnly(path) => Ok(format!("path {path}")),
+            Value::Selection(selection, path) => Ok(shown(&selection, path)),
+        }
+    }
+
+    fn shown(selection: &Selection, path: Option<CleanPath>) -> String {
         let path = path.map_or(String::new(), |path| format!(" -> {path}"));
-        Ok(match selection {
+        match selection {
             Selection::Record(record) => format!("record <{record}>{path}"),
             Selection::Field { record, field } => format!("field <{record}> <{field}>{path}"),
             Selection::Notation(notation) => format!("notation {notation}{path}"),
-        })
+            Selection::File { record, file } => format!("file <{record}> <{file}>{path}"),
+        }
     }
 
     #[test]
@@ -379,6 +432,52 @@ mod tests {
     }
 
     #[test]
+    fn attachments_in_every_form() {
+        use SelectionError as E;
+        let meaning =
+            |text| parse_attachment(text).map(|(selection, path)| shown(&selection, path));
+        for (text, want) in [
+            ("TLS:tls.crt", "file <TLS> <tls.crt>"),
+            ("TLS : tls.crt : /x", "file <TLS> <tls.crt> -> /x"),
+            ("F/TLS:a/b.pem:/x/", "file <F/TLS> <a/b.pem> -> /x"),
+            (r"Prod\: EU/TLS:a\:b", "file <Prod: EU/TLS> <a:b>"),
+            (r"Orders \[prod\]:x[1]", r"file <Orders \[prod\]> <x[1]>"),
+            ("TLS:Server cert", "file <TLS> <Server cert>"),
+            // Behind the first colon a selector word is none.
+            ("a:b/file/c", "file <a> <b/file/c>"),
+            ("TLS/file/tls.crt", "notation keeper://TLS/file/tls.crt"),
+            (
+                "KEEPER://F/TLS/file/tls.crt:/x",
+                "notation keeper://F/TLS/file/tls.crt -> /x",
+            ),
+        ] {
+            assert_eq!(meaning(text).as_deref(), Ok(want), "{text}");
+        }
+        for (text, want) in [
+            ("", E::NoAttachment),
+            ("TLS", E::NoAttachment),
+            ("TLS:", E::NoAttachment),
+            (":tls.crt", E::NoAttachment),
+            ("TLS:/keeper/secrets/x", E::NoAttachment),
+            ("/keeper/secrets/x", E::NoAttachment),
+            ("a:b:/c:d", E::NoAttachment),
+            ("TLS/field/login", E::NoAttachment),
+            ("keeper://TLS/notes", E::NoAttachment),
+            (
+                "TLS/file",
+                E::Notation(NotationError::ParameterRequired("file")),
+            ),
+            ("a:b:c", E::Path(PathError::Relative("`c`".into()))),
+            ("a:b:", E::Path(PathError::Relative("``".into()))),
+            ("a:b:/../c", E::Path(PathError::DotDot("`/../c`".into()))),
+            (r"a:b\q", E::BadEscape(BadEscape { position: 2 })),
+            ("a//b:c", E::Record(RecordRefError::EmptySegment)),
+        ] {
+            assert_eq!(meaning(text), Err(want), "{text}");
+        }
+    }
+
+    #[test]
     fn lists_honour_escapes() {
         let parts = |text| list(text).collect::<Vec<_>>();
         assert_eq!(parts("a, b ,c"), ["a", "b", "c"]);
@@ -403,6 +502,7 @@ mod tests {
             text in r"(keeper://)?([a-cä :,/\\\[\]]|/type|/field/){0,20}(:/x)?",
         ) {
             let _ = parse(&text);
+            let _ = parse_attachment(&text);
             list(&text).for_each(|value| { let _ = parse(value); });
         }
 

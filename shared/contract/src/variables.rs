@@ -28,7 +28,7 @@ pub(crate) fn in_place_of_files(
             kept.push(file);
             continue;
         }
-        if selection::is_attachment(&file.selection) {
+        if file.selection.attachment().is_some() {
             findings.problem(
                 &file.annotation,
                 Reason::Conflict,
@@ -89,7 +89,7 @@ fn written(annotation: &str, name: &str, text: &str) -> Result<Variables, (Reaso
         }
         Err(error) => return Err(wrong(&error.to_string())),
     };
-    if selection::is_attachment(&selection) {
+    if selection.attachment().is_some() {
         return Err(wrong(
             "an attachment is no variable: select a field, or use file-<name>",
         ));
@@ -122,6 +122,8 @@ impl Variables {
                 .iter()
                 .map(|field| env_name(prefix, field))
                 .collect(),
+            // Which is refused.
+            Selection::File { .. } => Vec::new(),
             Selection::Field { field, .. } => vec![env_name(prefix, field)],
             Selection::Notation(notation) => vec![env_name(prefix, notation.selector.name())],
         })

@@ -18,7 +18,7 @@ use crate::crypto::{self, GCM_OVERHEAD, KEY_LEN, Key, NONCE_LEN};
 use crate::error::clean;
 use crate::refusal::{Refusal, refusal};
 use crate::route::{ProxyOptions, Route};
-use crate::transport;
+use crate::transport::{self, Limits};
 use crate::wire::Payload;
 use crate::{DeviceConfig, Error, File, Folders, SecretBytes, Uid, Vault, encoding, server_keys};
 
@@ -134,8 +134,8 @@ impl Client {
             file: clean(file.name()),
             reason,
         };
-        let size = file.size().unwrap_or_default();
-        if usize::try_from(size).unwrap_or(usize::MAX) > limit {
+        let size = usize::try_from(file.size().unwrap_or_default()).unwrap_or(usize::MAX);
+        if size > limit {
             return Err(Error::TooLarge {
                 what: format!("the file {}", clean(file.name())),
                 limit: u64::try_from(limit).unwrap_or(u64::MAX),
@@ -151,7 +151,11 @@ impl Client {
             .within_deadline(&host, async {
                 let response = self.http.get(url).send().await;
                 let response = response.map_err(|e| transport::failure(&e, &host, &self.route))?;
-                transport::read(response, &host, &what, limit.saturating_add(GCM_OVERHEAD)).await
+                let limits = Limits {
+                    bytes: limit.saturating_add(GCM_OVERHEAD),
+                    reserve: size.saturating_add(GCM_OVERHEAD),
+                };
+                transport::read(response, &host, &what, limits).await
             })
             .await?;
         if answer.status != 200 {
@@ -228,7 +232,11 @@ impl Client {
             .map_err(|e| transport::failure(&e, host, &self.route))?;
         self.note_time(&response);
         let what = format!("the answer of {host}");
-        let answer = transport::read(response, host, &what, self.options.max_answer_bytes).await?;
+        let limits = Limits {
+            bytes: self.options.max_answer_bytes,
+            reserve: 0,
+        };
+        let answer = transport::read(response, host, &what, limits).await?;
         if answer.status != 200 {
             return Ok(Err(refusal(&answer, host, &self.options.client_version)));
         }

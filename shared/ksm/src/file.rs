@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 use crate::crypto::{self, CannotOpen, Key};
+use crate::error::clean;
 use crate::wire::{Str, WireFile};
 use crate::{SecretBytes, Uid, encoding, json};
 
@@ -16,6 +17,7 @@ pub struct File {
     name: String,
     title: String,
     size: Option<u64>,
+    last_modified: Option<String>,
     url: Option<Zeroizing<String>>,
     key: Key,
 }
@@ -29,6 +31,8 @@ struct Metadata<'a> {
     title: Option<&'a RawValue>,
     #[serde(borrow, default)]
     size: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "lastModified")]
+    last_modified: Option<&'a RawValue>,
 }
 
 impl File {
@@ -56,6 +60,10 @@ impl File {
             name: text(metadata.name),
             title: text(metadata.title),
             size: metadata.size.and_then(|raw| raw.get().parse().ok()),
+            last_modified: metadata
+                .last_modified
+                .map(|raw| clean(raw.get()))
+                .filter(|text| text != "null"),
             url: url.map(|url| Zeroizing::new(url.to_string())),
             key,
         })
@@ -83,6 +91,12 @@ impl File {
     #[must_use]
     pub fn size(&self) -> Option<u64> {
         self.size
+    }
+
+    /// When it was last changed, as Keeper writes it: milliseconds, or by some clients seconds with a fraction.
+    #[must_use]
+    pub fn last_modified(&self) -> Option<&str> {
+        self.last_modified.as_deref()
     }
 
     /// Whether `name` is the file's name, title or UID.

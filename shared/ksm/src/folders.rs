@@ -6,6 +6,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::crypto::{self, CannotOpen, Key};
+use crate::error::clean;
+use crate::lookup::{list, nearest};
 use crate::vault::{SkippedItem, parse_answer, uid_of};
 use crate::wire::{WireFolder, element};
 use crate::{SkipReason, Skipped, Uid, encoding, json};
@@ -30,6 +32,40 @@ pub struct Folder {
     pub parent: Option<Uid>,
     /// Its name.
     pub name: String,
+}
+
+/// Why a folder can't be had. Names may be shown.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FolderError {
+    /// There is none.
+    #[error("no folder `{folder}` is shared with this application{}", hint(nearest, *unreadable))]
+    NotFound {
+        /// Its path or UID.
+        folder: String,
+        /// Like paths, the most like first.
+        nearest: Vec<String>,
+        /// How many folders could not be read; it might be one of these.
+        unreadable: usize,
+    },
+    /// Several folders have this path.
+    #[error(
+        "several folders have the path `{folder}` ({}): name one by its UID",
+        list(uids.iter().map(ToString::to_string))
+    )]
+    Ambiguous {
+        /// The path.
+        folder: String,
+        /// All of them.
+        uids: Vec<Uid>,
+    },
+    /// It is there, and can't be read.
+    #[error("the folder {uid} cannot be read: {reason}")]
+    Unreadable {
+        /// Its UID.
+        uid: Uid,
+        /// Why.
+        reason: SkipReason,
+    },
 }
 
 #[derive(Deserialize)]
@@ -96,11 +132,68 @@ impl Folders {
         Some(names)
     }
 
+    /// Whether the folder lies in `top`, at whatever depth, or is it.
+    #[must_use]
+    pub fn is_within(&self, uid: Uid, top: Uid) -> bool {
+        let mut next = Some(uid);
+        while let Some(uid) = next.filter(|uid| *uid != top) {
+            next = self.folders.get(&uid).and_then(|folder| folder.parent);
+        }
+        next.is_some()
+    }
+
     /// The folders with exactly this path. Names are not unique, so there can be several.
     #[must_use]
     pub fn resolve(&self, path: &[String]) -> Vec<Uid> {
         let is_wanted = |uid: &Uid| self.path(*uid).is_some_and(|names| names == path);
         self.folders.keys().copied().filter(is_wanted).collect()
+    }
+
+    /// The one folder with exactly this path.
+    ///
+    /// # Errors
+    /// None, or several.
+    pub fn find(&self, path: &[String]) -> Result<Uid, FolderError> {
+        match self.resolve(path).as_slice() {
+            [uid] => Ok(*uid),
+            [] => Err(self.not_found(&path.join("/"))),
+            several => Err(FolderError::Ambiguous {
+                folder: clean(&path.join("/")),
+                uids: several.to_vec(),
+            }),
+        }
+    }
+
+    /// Finds the folder with this UID.
+    ///
+    /// # Errors
+    /// It is not there, or can't be read.
+    pub fn find_uid(&self, uid: Uid) -> Result<Uid, FolderError> {
+        let item = SkippedItem::Folder(Some(uid));
+        let skipped = self.skipped.iter().find(|skipped| skipped.item == item);
+        match (self.get(uid), skipped) {
+            (Some(_), _) => Ok(uid),
+            (None, Some(skipped)) => Err(FolderError::Unreadable {
+                uid,
+                reason: skipped.reason,
+            }),
+            (None, None) => Err(self.not_found(uid.as_str())),
+        }
+    }
+
+    /// The error for a folder of this path or UID.
+    #[must_use]
+    pub fn not_found(&self, folder: &str) -> FolderError {
+        let paths: Vec<String> = self
+            .folders
+            .keys()
+            .filter_map(|uid| Some(self.path(*uid)?.join("/")))
+            .collect();
+        FolderError::NotFound {
+            folder: clean(folder),
+            nearest: nearest(folder, paths.iter().map(String::as_str)),
+            unreadable: self.skipped.len(),
+        }
     }
 
     fn skip(&mut self, uid: Option<Uid>, reason: SkipReason) {
@@ -109,6 +202,18 @@ impl Folders {
             reason,
         });
     }
+}
+
+fn hint(nearest: &[String], unreadable: usize) -> String {
+    let mut out = String::new();
+    if !nearest.is_empty() {
+        out.push_str("; the nearest paths are ");
+        out.push_str(&list(nearest.iter().cloned()));
+    }
+    if unreadable > 0 {
+        out.push_str(&format!("; folders that could not be read: {unreadable}"));
+    }
+    out
 }
 
 fn parent<'a>(folder: &'a WireFolder<'_>) -> Option<&'a str> {
@@ -224,6 +329,42 @@ mod tests {
             sub("c", "X", "a", "a"),
         ]);
         assert_eq!(folders.resolve(&path(&["Prod", "X"])), [uid("b"), uid("c")]);
+    }
+
+    #[test]
+    fn a_folder_is_found_or_the_error_says_what_there_is() {
+        let mut bad = shared("d", "D");
+        bad["data"] = json!("AAAA");
+        let folders = open(&[
+            shared("a", "Production"),
+            sub("b", "Databases", "a", "a"),
+            sub("c", "Databases", "a", "a"),
+            bad,
+        ]);
+        assert_eq!(folders.find(&path(&["Production"])), Ok(uid("a")));
+        assert_eq!(folders.find_uid(uid("b")), Ok(uid("b")));
+        let error = |names: &[&str]| folders.find(&path(names)).unwrap_err().to_string();
+        assert_eq!(
+            error(&["production"]),
+            "no folder `production` is shared with this application; the nearest paths are `Production`, \
+             `Production/Databases`; folders that could not be read: 1"
+        );
+        assert_eq!(
+            error(&["Production", "Databases"]),
+            format!(
+                "several folders have the path `Production/Databases` (`{}`, `{}`): name one by its UID",
+                uid("b"),
+                uid("c")
+            )
+        );
+        assert!(matches!(
+            folders.find_uid(uid("d")),
+            Err(FolderError::Unreadable { .. })
+        ));
+        assert!(matches!(
+            folders.find_uid(uid("e")),
+            Err(FolderError::NotFound { .. })
+        ));
     }
 
     #[test]

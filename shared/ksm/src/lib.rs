@@ -34,7 +34,7 @@ pub use client::{Client, ClientOptions};
 pub use config::{ConfigError, DeviceConfig};
 pub use error::{Error, ErrorKind};
 pub use file::File;
-pub use folders::{Folder, Folders};
+pub use folders::{Folder, FolderError, Folders};
 pub use lookup::{LookupError, Match};
 pub use notation::{EvaluateError, Evaluated, Single, evaluate, select, select_one};
 pub use record::{Content, Field, Record, Value};

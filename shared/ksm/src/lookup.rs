@@ -96,7 +96,7 @@ impl Vault {
         let (path, title) = reference.folder_and_title()?;
         let wanted = folders.resolve(path);
         self.matching(|record| {
-            record.title() == title && record.location().is_some_and(|uid| wanted.contains(&uid))
+            record.title() == title && wanted.iter().any(|uid| self.is_in(record, *uid))
         })
     }
 

@@ -80,12 +80,23 @@ fn roots(extra_ca: Option<&[u8]>) -> Result<RootCertStore, Error> {
     Ok(roots)
 }
 
-/// Reads an answer: one of status 200 up to `limit` bytes, of any other status only as far as is sensible.
+/// How much of an answer is read.
+pub(crate) struct Limits {
+    /// Largest body of an answer of status 200, in bytes.
+    pub(crate) bytes: usize,
+    /// The size that it will have, as far as we know for sure: a buffer of that size needs no copying.
+    pub(crate) reserve: usize,
+}
+
+/// Reads an answer: one of status 200 up to its limit, of any other status only as far as is sensible.
 pub(crate) async fn read(
     mut response: reqwest::Response,
     host: &str,
     what: &str,
-    limit: usize,
+    Limits {
+        bytes: limit,
+        reserve,
+    }: Limits,
 ) -> Result<Answer, Error> {
     let status = response.status().as_u16();
     let retry_after = retry_after(response.headers());
@@ -99,7 +110,11 @@ pub(crate) async fn read(
         return Err(too_large());
     }
     // A declared length costs the sender nothing, so it reserves only a little.
-    let mut body = Zeroizing::new(Vec::with_capacity(declared.min(MAX_RESERVED)));
+    let reserved = match status {
+        200 => declared.min(MAX_RESERVED).max(reserve),
+        _ => declared.min(MAX_ERROR_BYTES),
+    };
+    let mut body = Zeroizing::new(Vec::with_capacity(reserved));
     loop {
         match response.chunk().await {
             Ok(None) => break,

@@ -34,6 +34,11 @@ pub struct Vault {
     pub shared_folders: Vec<Uid>,
     /// When the device's access ends, in milliseconds since the epoch. Informational.
     pub expires_on: Option<u64>,
+    /// Record and folder, where a record lies in a folder that it does not name itself: further places of one that
+    /// came several times, and the places of those that did not open.
+    elsewhere: Vec<(Uid, Uid)>,
+    /// The answer holds more than is read.
+    is_cut: bool,
 }
 
 /// A part of an answer that could not be read.
@@ -117,11 +122,52 @@ impl Vault {
             opener.folder_records(records, *uid, key);
         }
         let seen = opener.seen;
+        vault.elsewhere.sort_unstable();
+        vault.elsewhere.dedup();
         // A second copy that opened makes up for a first one that did not.
         vault.skipped.retain(
             |skipped| !matches!(skipped.item, SkippedItem::Record(Some(uid)) if seen.contains(&uid)),
         );
         Ok(vault)
+    }
+
+    /// Whether every record of the answer opened: only then what is not here is not in Keeper.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        !self.is_cut && self.unreadable_records() == 0
+    }
+
+    /// Whether `record` lies in this folder itself, not in one below it.
+    #[must_use]
+    pub fn is_in(&self, record: &Record, folder: Uid) -> bool {
+        record.location() == Some(folder)
+            || self
+                .elsewhere
+                .binary_search(&(record.uid(), folder))
+                .is_ok()
+    }
+
+    /// The records that lie in this folder itself, in the order of their UIDs.
+    #[must_use]
+    pub fn records_in(&self, folder: Uid) -> Vec<&Record> {
+        let is_there = |record: &&Record| self.is_in(record, folder);
+        let mut found: Vec<&Record> = self.records.iter().filter(is_there).collect();
+        found.sort_unstable_by_key(|record| record.uid());
+        found
+    }
+
+    /// The records of this folder itself that could not be read.
+    pub fn unreadable_in(&self, folder: Uid) -> impl Iterator<Item = (Uid, SkipReason)> {
+        self.skipped
+            .iter()
+            .filter_map(move |skipped| match skipped.item {
+                SkippedItem::Record(Some(uid))
+                    if self.elsewhere.binary_search(&(uid, folder)).is_ok() =>
+                {
+                    Some((uid, skipped.reason))
+                }
+                _ => None,
+            })
     }
 
     /// Why the record with this UID is not among the records, if it came and could not be read.
@@ -196,6 +242,7 @@ impl Opener<'_> {
     }
 
     fn folder_records(&mut self, list: &[&RawValue], folder: Uid, folder_key: &Key) {
+        self.vault.is_cut |= list.len() > MAX_ELEMENTS;
         for raw in list.iter().take(MAX_ELEMENTS) {
             self.record(raw, Some(folder), |record| {
                 let wrapped = record.record_key.as_deref().unwrap_or_default();
@@ -216,15 +263,24 @@ impl Opener<'_> {
         let Some(uid) = uid_of(wire.record_uid.as_ref()) else {
             return self.skip(SkippedItem::Record(None), SkipReason::Malformed);
         };
-        if self.seen.contains(&uid) || self.vault.records.len() >= MAX_ELEMENTS {
+        let inner = uid_of(wire.inner_folder_uid.as_ref());
+        let place = inner.or(folder).map(|place| (uid, place));
+        if self.seen.contains(&uid) {
+            self.vault.elsewhere.extend(place);
+            return;
+        }
+        if self.vault.records.len() >= MAX_ELEMENTS {
+            self.vault.is_cut = true;
             return;
         }
         let item = SkippedItem::Record(Some(uid));
         let Ok(key) = key(&wire) else {
+            self.vault.elsewhere.extend(place);
             return self.skip(item, SkipReason::Key);
         };
         let data = wire.data.as_deref().and_then(encoding::decode);
         let Ok(mut text) = data.map_or(Err(CannotOpen), |data| crypto::gcm_open(&key, data)) else {
+            self.vault.elsewhere.extend(place);
             return self.skip(item, SkipReason::Data);
         };
         // Vault clients pad with spaces.
@@ -235,7 +291,7 @@ impl Opener<'_> {
             uid,
             revision: wire.revision.and_then(positive).unwrap_or_default(),
             folder_uid: folder,
-            inner_folder_uid: uid_of(wire.inner_folder_uid.as_ref()),
+            inner_folder_uid: inner,
             files: self.files(wire.files.as_deref().unwrap_or_default(), &key),
         };
         match Record::new(envelope, text) {
@@ -243,7 +299,10 @@ impl Opener<'_> {
                 self.seen.insert(uid);
                 self.vault.records.push(record);
             }
-            Err(reason) => self.skip(item, reason),
+            Err(reason) => {
+                self.vault.elsewhere.extend(place);
+                self.skip(item, reason);
+            }
         }
     }
 

@@ -5,8 +5,10 @@
 //! things through this crate so that there is one parser and one spelling.
 
 pub mod escape;
+mod folder;
 mod notation;
 mod record;
 
+pub use folder::FolderPath;
 pub use notation::{FieldSelector, Index, Notation, NotationError, Selector, is_selector_word};
 pub use record::{RecordRef, RecordRefError};

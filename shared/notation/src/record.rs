@@ -17,7 +17,7 @@ pub struct RecordRef {
     segments: Vec<String>,
 }
 
-/// Why a text names no record.
+/// Why a text names no record or folder.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RecordRefError {
     /// A backslash before something else than a special character.
@@ -58,10 +58,7 @@ impl RecordRef {
     /// The text as a UID, if it has the form of one: 22 characters of the URL-safe base64 alphabet.
     #[must_use]
     pub fn uid(&self) -> Option<&str> {
-        match self.segments.as_slice() {
-            [only] if only.len() == 22 && only.bytes().all(is_uid_byte) => Some(only),
-            _ => None,
-        }
+        as_uid(&self.segments)
     }
 
     /// The text as folder path, beginning with the shared folder's name, and title.
@@ -71,6 +68,14 @@ impl RecordRef {
             Some((title, folder)) if !folder.is_empty() => Some((folder, title)),
             _ => None,
         }
+    }
+}
+
+/// The only segment, if it has the form of a UID.
+pub(crate) fn as_uid(segments: &[String]) -> Option<&str> {
+    match segments {
+        [only] if only.len() == 22 && only.bytes().all(is_uid_byte) => Some(only),
+        _ => None,
     }
 }
 

@@ -46,6 +46,7 @@ pub(super) async fn run(command: Remote, admin: &AdminAddress) -> Result<(), Cli
         Remote::RenameFolder { folder, name } => {
             edit(&client, &Edit::RenameFolder { folder, name }).await
         }
+        Remote::Rmdir { folder } => edit(&client, &Edit::RemoveFolder { folder }).await,
         Remote::Attach { record, path, name } => {
             let file = attachment(&path, name)?;
             edit(&client, &Edit::Attach { record, file }).await

@@ -96,6 +96,11 @@ enum Remote {
         /// The new name.
         name: String,
     },
+    /// Remove a folder, with what lies in it and below.
+    Rmdir {
+        /// Path or UID.
+        folder: String,
+    },
     /// Add an attachment to a record, or replace the one of this name.
     Attach {
         /// UID, title, or folder path and title of the record.

@@ -70,6 +70,11 @@ pub enum Edit {
         /// The new name.
         name: String,
     },
+    /// Removes a folder, with what lies in it and below.
+    RemoveFolder {
+        /// Which folder.
+        folder: String,
+    },
     /// Adds an attachment, or replaces the one of the same name.
     Attach {
         /// Which record.
@@ -200,6 +205,12 @@ impl Vault {
                 self.next_revision();
                 uid
             }
+            Edit::RemoveFolder { folder } => {
+                let uid = self.find_folder(folder)?;
+                self.remove_folder(&uid);
+                self.next_revision();
+                uid
+            }
             Edit::Attach { record, file } => {
                 let at = self.find(record)?;
                 let file = new_file(file)?;
@@ -326,6 +337,23 @@ impl Vault {
             parent = Some(uid);
         }
         parent.ok_or_else(|| EditError::NoFolder(path.to_owned()))
+    }
+
+    fn remove_folder(&mut self, uid: &str) {
+        let mut removed = vec![uid.to_owned()];
+        let mut next = 0;
+        while let Some(uid) = removed.get(next).cloned() {
+            let below = self
+                .folders
+                .iter()
+                .filter(|f| f.parent.as_ref() == Some(&uid));
+            removed.extend(below.map(|folder| folder.uid.clone()));
+            next += 1;
+        }
+        self.folders.retain(|folder| !removed.contains(&folder.uid));
+        let is_left =
+            |record: &Record| !record.folder.as_ref().is_some_and(|f| removed.contains(f));
+        self.records.retain(is_left);
     }
 
     /// Index of the record that `name` means.
@@ -624,6 +652,13 @@ records:
         };
         vault.edit(&rename).unwrap();
         assert_eq!(vault.find("Live/Twin").unwrap(), 2);
+        let remove = Edit::RemoveFolder {
+            folder: "Live".into(),
+        };
+        vault.edit(&remove).unwrap();
+        assert!(vault.find("Live/Twin").is_err());
+        assert!(vault.folder(&uid).is_none(), "nor is there what was below");
+        assert!(matches!(vault.edit(&remove), Err(EditError::NoFolder(_))));
     }
 
     #[test]

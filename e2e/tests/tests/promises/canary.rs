@@ -1,6 +1,8 @@
 //! The canary hunt: values that exist nowhere else are put into the vault, pods of every shape read them, and then everything
 //! that keeps or shows anything is searched for them.
 
+use std::io::Write as _;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use keeper_e2e::{CLIENT, Namespace, kubectl, node, pods, until};
@@ -16,11 +18,21 @@ fn no_value_of_the_vault_is_kept_or_shown_anywhere() {
     let namespace = Namespace::new("canary");
     let keeper = namespace.keeper();
     keeper.run(&["add", "canary", &format!("password={BEFORE}")]);
+    keeper.run(&["mkdir", "Canaries"]);
+    let password = format!("password={BEFORE}");
+    keeper.run(&["add", "canary in a folder", &password, "--folder=Canaries"]);
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(BEFORE.as_bytes()).unwrap();
+    let path = file.path().to_str().unwrap();
+    keeper.run(&["attach", "canary", path, "--name=canary.txt"]);
+    drop(file);
     let annotations = [
         ("secret", "canary"),
         ("secret-word", "canary[password]"),
         ("refresh-interval", "15s"),
         ("log-level", "debug"),
+        ("file-canary", "canary:canary.txt"),
+        ("folder", "Canaries"),
     ];
     let init_only = [
         annotations[0],

@@ -24,3 +24,4 @@ mod smoke;
 mod stale;
 mod users;
 mod variables;
+mod whole;

@@ -47,8 +47,8 @@ pub enum RenderError {
     /// A notation that has no one value.
     #[error(transparent)]
     Notation(#[from] EvaluateError),
-    /// A notation of an attachment.
-    #[error("`file/{0}` is an attachment, which this version cannot publish: select a field")]
+    /// An attachment, which is downloaded and not rendered.
+    #[error("`{0}` is an attachment, which has no rendering")]
     Attachment(String),
     /// Several values as raw, which admission denies.
     #[error("the format raw is for one value: select one field of the record `{record}`")]
@@ -131,6 +131,7 @@ fn with_members<T>(
             }
             Single::File(file) => return Err(RenderError::Attachment(file.name().to_owned())),
         },
+        Selection::File { file, .. } => return Err(RenderError::Attachment(file.clone())),
     })
 }
 
@@ -156,4 +157,13 @@ fn write(
         }
     }
     Ok(out.into_bytes())
+}
+
+/// A whole record as JSON.
+#[must_use]
+pub(crate) fn record_json(record: &Record) -> Zeroizing<Vec<u8>> {
+    let content = record.content();
+    let mut out = Buffer::default();
+    json::write(&mut out, &fields::all(&content));
+    out.into_bytes()
 }

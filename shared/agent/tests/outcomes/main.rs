@@ -86,6 +86,8 @@ faults! {
     missing_field: MissingField,
     bad_record: BadRecord,
     bad_bystander: BadBystander,
+    bad_download: BadDownload,
+    missing_folder: MissingFolder,
     clock_forward: ClockForward,
     clock_back: ClockBack,
 }

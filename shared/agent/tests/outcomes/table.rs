@@ -24,6 +24,8 @@ pub(crate) enum Fault {
     MissingField,
     BadRecord,
     BadBystander,
+    BadDownload,
+    MissingFolder,
     FullVolume,
     ClockForward,
     ClockBack,
@@ -162,7 +164,7 @@ impl Outcome {
                  Keeper grants access again."
             }
             Self::KeepsThatRecord => {
-                "The files that the directory has of that record stay as they are, also those that nothing is wrong with: a certificate and \
+                "The files that the directory has of that record, or of the folder's records, stay as they are, also those that nothing is wrong with: a certificate and \
                  its key never come from two revisions of their record. All others are refreshed, at the usual interval. Stale \
                  after `cache`, as above."
             }
@@ -204,7 +206,7 @@ const UNREACHABLE: Option<&str> = Some("unreachable");
 const THROTTLED: Option<&str> = Some("throttled");
 const CONFIG: Option<&str> = Some("config");
 
-pub(crate) const ROWS: [Row; 21] = [
+pub(crate) const ROWS: [Row; 23] = [
     row(
         Fault::ConnectionRefused,
         "connection refused",
@@ -351,6 +353,27 @@ pub(crate) const ROWS: [Row; 21] = [
         &[],
         Unharmed,
         Unharmed,
+    ),
+    row(
+        Fault::BadDownload,
+        "an attachment cannot be downloaded",
+        UNREACHABLE,
+        &[
+            "keeper.security/secrets: the file `payments.txt` of the record `Payments`: ",
+            " cannot be downloaded",
+        ],
+        Waits,
+        KeepsThatRecord,
+    ),
+    row(
+        Fault::MissingFolder,
+        "a folder is missing",
+        Some("not_found"),
+        &[
+            "keeper.security/folder: no folder `Team/Payments` is shared with this application; the nearest paths are `Team`",
+        ],
+        Ends,
+        KeepsThatRecord,
     ),
     row(
         Fault::ClockForward,

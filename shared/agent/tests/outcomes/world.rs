@@ -13,7 +13,7 @@ use keeper_agent::schedule::Grid;
 use keeper_agent::wait::WaitError;
 use keeper_agent::{Agent, Exit, Host as _, Metrics, Pod, Runner, wait};
 use keeper_contract::LogFormat;
-use keeper_sim::{Change, Edit, FaultKind, RecordQuirk};
+use keeper_sim::{Change, Edit, FaultKind, FileEntry, RecordQuirk};
 use keeper_telemetry::LogLayer;
 use prometheus::Registry;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -25,6 +25,10 @@ use crate::table::Fault;
 
 /// UID of the record that most faults strike.
 pub(crate) const PAYMENTS: &str = "PPPPPPPPPPPPPPPPPPPPPP";
+const ATTACHMENT: &str = "payments.txt";
+const FOLDER: &str = "Team/Payments";
+/// The record in it.
+const IN_FOLDER: &str = "payment-keys";
 /// What the three files hold. The last two are of one record.
 pub(crate) const FIRST: [&str; 3] = [
     "orders-first-value",
@@ -62,20 +66,26 @@ pub(crate) struct Process(Pin<Box<dyn Future<Output = Result<(), Exit>>>>);
 impl World {
     pub(crate) async fn new(fault: Fault) -> Self {
         let vault = format!(
-            "records:\n- {{title: Orders, password: {}}}\n- {{title: Payments, uid: {PAYMENTS}, password: {}, login: {}}}\n\
+            "folders:\n- {{name: Team, folders: [{{name: Payments, records: [{{title: {IN_FOLDER}, password: {1}, login: {2}}}]}}]}}\n\
+             records:\n- {{title: Orders, password: {0}}}\n\
+             - {{title: Payments, uid: {PAYMENTS}, password: {1}, login: {2}, files: [{{name: {ATTACHMENT}, text: {1}}}]}}\n\
              - {{title: Bystander, password: bystander-value}}\n",
             FIRST[0], FIRST[1], FIRST[2]
         );
+        let mut outputs = vec!["Orders[password] -> orders".to_owned()];
         let payments = match fault {
-            Fault::BadRecord => PAYMENTS,
-            _ => "Payments",
+            Fault::BadRecord => format!("{PAYMENTS}[password] -> payments"),
+            Fault::BadDownload => format!("Payments / {ATTACHMENT} -> payments"),
+            _ => "Payments[password] -> payments".to_owned(),
         };
-        let outputs = [
-            "Orders[password] -> orders",
-            &format!("{payments}[password] -> payments"),
-            "Payments[login] -> account",
-        ];
+        if fault != Fault::MissingFolder {
+            outputs.extend([payments, "Payments[login] -> account".to_owned()]);
+        }
+        let outputs: Vec<&str> = outputs.iter().map(String::as_str).collect();
         let mut bench = Bench::new(&vault, &outputs).await;
+        if fault == Fault::MissingFolder {
+            bench.folder(FOLDER, "");
+        }
         bench.config.refresh_interval_seconds = u32::try_from(INTERVAL.as_secs()).unwrap();
         bench.config.cache_seconds = CACHE.as_secs();
         if fault == Fault::FullVolume {
@@ -198,6 +208,23 @@ impl World {
         for ((record, field), value) in iter::zip(fields, SECOND) {
             self.bench.sim.set(record, field, value).unwrap();
         }
+        match self.fault {
+            Fault::BadDownload => {
+                let file = FileEntry {
+                    name: ATTACHMENT.into(),
+                    text: Some(SECOND[1].into()),
+                    ..FileEntry::default()
+                };
+                let record = "Payments".into();
+                self.bench.sim.edit(&Edit::Attach { record, file }).unwrap();
+            }
+            Fault::MissingFolder => {
+                for (field, value) in [("password", SECOND[1]), ("login", SECOND[2])] {
+                    self.bench.sim.set(IN_FOLDER, field, value).unwrap();
+                }
+            }
+            _ => {}
+        }
     }
 
     /// The fault begins.
@@ -223,6 +250,15 @@ impl World {
             Fault::FullVolume => return self.set_payments(&format!("\"{}\"", "x".repeat(100_000))),
             Fault::BadRecord => return self.corrupt("Payments", true),
             Fault::BadBystander => return self.corrupt("Bystander", true),
+            Fault::BadDownload => {
+                let fault = keeper_sim::Fault::new(FaultKind::BadGateway).on("file");
+                return self.bench.sim.fault(fault);
+            }
+            Fault::MissingFolder => {
+                let folder = FOLDER.into();
+                self.bench.sim.edit(&Edit::RemoveFolder { folder }).unwrap();
+                return;
+            }
             Fault::ClockForward => return self.node.put_clock(3 * 3_600_000 + 7_000),
             Fault::ClockBack => return self.node.put_clock(-3 * 3_600_000 - 7_000),
             Fault::Hang => FaultKind::Hang,
@@ -268,6 +304,22 @@ impl World {
                 };
                 self.bench.sim.edit(&add).unwrap();
             }
+            Fault::MissingFolder => {
+                let (path, title, folder) = (FOLDER.into(), IN_FOLDER.into(), Some(FOLDER.into()));
+                let changes = vec![
+                    Change::text("password", SECOND[1]),
+                    Change::text("login", SECOND[2]),
+                ];
+                self.bench.sim.edit(&Edit::MakeFolder { path }).unwrap();
+                let add = Edit::Add {
+                    title,
+                    kind: None,
+                    uid: None,
+                    folder,
+                    changes,
+                };
+                self.bench.sim.edit(&add).unwrap();
+            }
             Fault::MissingField | Fault::FullVolume => {
                 self.set_payments(&format!("\"{}\"", SECOND[1]));
             }
@@ -301,7 +353,16 @@ impl World {
 
     /// What the application reads.
     pub(crate) fn files(&self) -> [Option<String>; 3] {
-        ["orders", "payments", "account"].map(|path| self.bench.read(path))
+        let in_folder = |field: &str| {
+            let json = self.bench.read(&format!("{IN_FOLDER}.json"))?;
+            let record: serde_json::Value = serde_json::from_str(&json).unwrap();
+            Some(record[field].as_str().unwrap().to_owned())
+        };
+        let [payments, account] = match self.fault {
+            Fault::MissingFolder => ["password", "login"].map(in_folder),
+            _ => ["payments", "account"].map(|path| self.bench.read(path)),
+        };
+        [self.bench.read("orders"), payments, account]
     }
 
     /// What the hook says now.

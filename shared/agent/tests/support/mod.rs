@@ -9,7 +9,8 @@ use std::time::Duration;
 use keeper_agent::schedule::{Grid, KeeperClock};
 use keeper_agent::{Agent, Host, Metrics, Node, Pod, Refresh, Runner};
 use keeper_contract::{
-    AgentConfig, Auth, Directory, Format, LogFormat, LogLevel, OnStale, Output, Place, Selection,
+    AgentConfig, Auth, Directory, FolderOutput, FolderRef, Format, LogFormat, LogLevel, OnStale,
+    Output, Place, Selection,
 };
 use keeper_sim::{Options, Sim, Vault};
 use prometheus::{Registry, TextEncoder};
@@ -29,7 +30,7 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    /// A pod that selects `outputs`, each `<selection> -> <path>`.
+    /// A pod that selects `outputs`, each `<selection> -> <path>`; an attachment is `<record> / <file>`.
     pub(crate) async fn new(vault: &str, outputs: &[&str]) -> Self {
         let sim = Sim::start(Vault::parse(vault).unwrap(), Options::default())
             .await
@@ -58,6 +59,7 @@ impl Bench {
                 mount_points: Vec::new(),
             }],
             outputs: outputs.iter().map(|text| output(text)).collect(),
+            folders: Vec::new(),
             environment: None,
             refresh_interval_seconds: 1,
             fail_on_error: true,
@@ -80,6 +82,16 @@ impl Bench {
             registry,
             metrics,
         }
+    }
+
+    /// Selects a folder, whose files go to the directory `path`.
+    pub(crate) fn folder(&mut self, folder: &str, path: &str) {
+        self.config.folders.push(FolderOutput {
+            directory: 0,
+            path: path.into(),
+            folder: FolderRef::Path(folder.parse().unwrap()),
+            annotation: "keeper.security/folder".into(),
+        });
     }
 
     pub(crate) fn volume(&self) -> PathBuf {
@@ -173,7 +185,10 @@ pub(crate) fn names(dir: &Path) -> Vec<String> {
 
 fn output(text: &str) -> Output {
     let (selection, path) = text.split_once(" -> ").unwrap();
-    let (selection, format) = if selection.contains("://") {
+    let (selection, format) = if let Some((record, file)) = selection.split_once(" / ") {
+        let (record, file) = (record.parse().unwrap(), file.into());
+        (Selection::File { record, file }, Format::Raw)
+    } else if selection.contains("://") {
         (Selection::Notation(selection.parse().unwrap()), Format::Raw)
     } else if let Some((record, field)) = selection.split_once('[') {
         let record = record.parse().unwrap();

@@ -114,6 +114,9 @@ fn every_working_annotation_takes_its_example_and_is_read() {
         if name == "signal-process" {
             annotate(&mut good, "signal", json!("SIGHUP"));
         }
+        if name == "folder-path" {
+            annotate(&mut good, "folder", json!("Prod"));
+        }
         if annotation.section == Section::Environment {
             good["spec"]["containers"][0]["command"] = json!(["app"]);
             annotate(&mut good, "secret", json!("Orders"));
@@ -123,6 +126,7 @@ fn every_working_annotation_takes_its_example_and_is_read() {
         }
         injected(&good);
         let bad = match annotation.kind {
+            _ if name == "folder" => "a//b",
             Kind::Selection | Kind::Selections => "a]",
             _ => "\u{1}/ nonsense",
         };

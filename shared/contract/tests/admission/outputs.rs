@@ -1,10 +1,10 @@
 //! What is selected, and where it goes.
 
-use keeper_contract::{Format, Reason, Selection, admit};
+use keeper_contract::{FolderOutput, FolderRef, Format, Reason, Selection, admit};
 use serde_json::json;
 
 use crate::{
-    CURRENT, annotate, apply, config, decide, denied, injected, injection, pod, reasons,
+    CURRENT, annotate, apply, config, decide, denied, injected, injection, patched, pod, reasons,
     settings_with,
 };
 
@@ -18,11 +18,15 @@ fn selections_become_outputs() {
         ("secret-Record", "Shop"),
         ("secret-url", "keeper://Shop/field/url[1]"),
         ("secret-there", "Shop/type:/keeper/secrets/nested/type"),
+        ("file-cert", "TLS:tls.crt"),
+        ("file-key", "TLS:tls.key:/keeper/secrets/nested/key.pem"),
+        ("file-logo", "Shop/file/Logo.png"),
+        ("secret-ca", "TLS/file/ca.pem"),
     ]);
     let injection = injected(&pod);
     assert_eq!(
         (injection.outputs, injection.warnings.as_slice()),
-        (9, [].as_slice())
+        (13, [].as_slice())
     );
     let config = config(&apply(&pod, &injection));
     let outputs: Vec<_> = config
@@ -33,6 +37,7 @@ fn selections_become_outputs() {
                 Selection::Record(record) => format!("record {record}"),
                 Selection::Field { record, field } => format!("field {record} {field}"),
                 Selection::Notation(notation) => notation.to_string(),
+                Selection::File { record, file } => format!("file {record} {file}"),
             };
             let annotation = o.annotation.trim_start_matches("keeper.security/");
             assert_eq!(o.directory, 0);
@@ -41,11 +46,15 @@ fn selections_become_outputs() {
         .collect();
     use Format::{Json, Raw};
     let want = [
+        ("file-cert", "tls.crt", "file TLS tls.crt", Raw),
+        ("file-key", "nested/key.pem", "file TLS tls.key", Raw),
+        ("file-logo", "Logo.png", "keeper://Shop/file/Logo.png", Raw),
         ("secret", "orders-db.json", "record Orders DB", Json),
         ("secret", "mail", "field Mail password", Raw),
         ("secret", "a,b.json", "record a,b", Json),
         ("secret-Record", "shop.json", "record Shop", Json),
         ("secret-by-path", "by/path.json", "record by-path", Json),
+        ("secret-ca", "ca", "keeper://TLS/file/ca.pem", Raw),
         ("secret-login", "login", "field Orders DB login", Raw),
         ("secret-there", "nested/type", "keeper://Shop/type", Raw),
         ("secret-url", "url", "keeper://Shop/field/url[1]", Raw),
@@ -58,6 +67,157 @@ fn selections_become_outputs() {
     ]
     .map(|(a, p, k, f)| (a, p, k.to_owned(), f));
     assert_eq!(outputs, want);
+}
+
+#[test]
+fn a_folder_becomes_a_directory_of_files() {
+    let uid = "Qz3kT0bXv9mWc5rLr2Hn8A";
+    let path = |text: &str| FolderRef::Path(text.parse().unwrap());
+    for (annotations, directory, folder) in [
+        (
+            vec![("folder", "Prod/Databases")],
+            "",
+            path("Prod/Databases"),
+        ),
+        (vec![("folder", uid)], "", path(uid)),
+        (
+            vec![
+                ("folder", r" Prod\/EU "),
+                ("folder-path", "/keeper/secrets/db/"),
+            ],
+            "db",
+            path(r"Prod\/EU"),
+        ),
+        (
+            vec![("folder-uid", uid), ("folder-path", "/keeper/secrets/a/b")],
+            "a/b",
+            FolderRef::Uid(uid.into()),
+        ),
+    ] {
+        let injection = injected(&pod(&annotations));
+        assert_eq!((injection.outputs, injection.warnings.len()), (1, 0));
+        let config = config(&apply(&pod(&annotations), &injection));
+        let want = FolderOutput {
+            directory: 0,
+            path: directory.into(),
+            folder,
+            annotation: format!("keeper.security/{}", annotations[0].0),
+        };
+        assert_eq!(config.folders, [want], "{annotations:?}");
+        assert_eq!((config.outputs.len(), config.directories.len()), (0, 1));
+    }
+}
+
+#[test]
+fn a_folder_has_a_directory_of_its_own_or_shares_the_topmost() {
+    let placed = |annotations: &[(&str, &str)]| {
+        let mut all = vec![("folder", "Prod")];
+        all.extend(annotations);
+        let config = crate::config(&patched(&pod(&all)));
+        let directories = config.directories.iter().map(|d| d.mount_path.clone());
+        let folder = &config.folders[0];
+        let outputs = config.outputs.iter().map(|o| (o.directory, o.path.clone()));
+        (
+            directories.collect::<Vec<_>>(),
+            (folder.directory, folder.path.clone()),
+            outputs.collect::<Vec<_>>(),
+        )
+    };
+    let own = |path: &str| (vec![path.to_owned()], (0, String::new()), vec![]);
+    assert_eq!(placed(&[]), own("/keeper/secrets"));
+    assert_eq!(placed(&[("folder-path", "/app/db/")]), own("/app/db"));
+    // Never a single file, as its names are the vault's.
+    let single = [("folder-path", "/app/db"), ("mount-mode", "file")];
+    assert_eq!(placed(&single), own("/app/db"));
+    for (folder, output, top, folder_in_it, output_in_it) in [
+        ("/app/db/x", "/app/db/a", "/app/db", "x", "a"),
+        ("/app/db", "/app/db/y/a", "/app/db", "", "y/a"),
+        ("/app/db", "/app/db/a", "/app/db", "", "a"),
+    ] {
+        let selection = format!("R:{output}");
+        let got = placed(&[("folder-path", folder), ("secret", &selection)]);
+        let want = (
+            vec![top.to_owned()],
+            (0, folder_in_it.to_owned()),
+            vec![(0, output_in_it.to_owned())],
+        );
+        assert_eq!(got, want, "{folder} {output}");
+    }
+}
+
+#[test]
+fn folders_that_cannot_be() {
+    let uid = "Qz3kT0bXv9mWc5rLr2Hn8A";
+    for (annotations, want) in [
+        (vec![("folder", "")], ("folder", Reason::BadSelection)),
+        (vec![("folder", "a//b")], ("folder", Reason::BadSelection)),
+        (vec![("folder", r"a\q")], ("folder", Reason::BadSelection)),
+        (
+            vec![("folder-uid", "Prod/Databases")],
+            ("folder-uid", Reason::BadSelection),
+        ),
+        (
+            vec![("folder", "Prod"), ("folder-uid", uid)],
+            ("folder-uid", Reason::Conflict),
+        ),
+        (
+            vec![("folder-path", "/keeper/secrets/x")],
+            ("folder-path", Reason::Conflict),
+        ),
+        (
+            vec![("folder", "Prod"), ("folder-path", "db")],
+            ("folder-path", Reason::BadPath),
+        ),
+        (
+            vec![("folder", "Prod"), ("folder-path", "/keeper/secrets/..x")],
+            ("folder-path", Reason::BadPath),
+        ),
+        (
+            vec![("folder", "Prod"), ("folder-path", "/proc/x")],
+            ("folder-path", Reason::BadPath),
+        ),
+        (
+            vec![("folder", "Prod"), ("folder-path", "/app")],
+            ("folder-path", Reason::BadPath),
+        ),
+        (
+            vec![("folder", "Prod"), ("folder-path", "/")],
+            ("folder-path", Reason::BadPath),
+        ),
+        (
+            vec![
+                ("folder", "Prod"),
+                ("folder-path", "/keeper/secrets/a/b"),
+                ("secret-a", "x[y]"),
+            ],
+            ("folder-path", Reason::PathTaken),
+        ),
+        (
+            vec![
+                ("folder", "Prod"),
+                ("folder-path", "/keeper/secrets/a"),
+                ("secret-a", "x[y]"),
+            ],
+            ("folder-path", Reason::PathTaken),
+        ),
+    ] {
+        let denial = denied(&pod(&annotations));
+        let want = (want.0.to_owned(), want.1);
+        assert_eq!(reasons(&denial), [want], "{annotations:?}: {denial}");
+    }
+    let mut mounted = pod(&[("folder", "Prod"), ("folder-path", "/keeper/secrets/a/b")]);
+    for (at, fits) in [("a", false), ("a/b", false), ("a/b/c", true), ("ab", true)] {
+        mounted["spec"]["containers"][0]["volumeMounts"] =
+            json!([{"name": "v", "mountPath": format!("/keeper/secrets/{at}")}]);
+        match fits {
+            true => drop(injected(&mounted)),
+            false => assert_eq!(
+                reasons(&denied(&mounted)),
+                [("folder-path".into(), Reason::MountConflict)],
+                "{at}"
+            ),
+        }
+    }
 }
 
 #[test]
@@ -162,8 +322,20 @@ fn outputs_that_cannot_be() {
         ),
         (vec![("secret", "..")], vec![("secret", Reason::BadPath)]),
         (
-            vec![("secret-x", "R/file/tls.crt")],
-            vec![("secret-x", Reason::NotYet)],
+            vec![
+                ("file-x", "R:tls.crt:x"),
+                ("file-y", "R"),
+                ("file-z", "R:a/b"),
+            ],
+            vec![
+                ("file-x", Reason::BadPath),
+                ("file-y", Reason::BadSelection),
+                ("file-z", Reason::BadPath),
+            ],
+        ),
+        (
+            vec![("file-x", "TLS:a.pem"), ("file-y", "Other:a.pem")],
+            vec![("file-y", Reason::PathTaken)],
         ),
         // Two for one path: by default, by hand, across annotations.
         (

@@ -91,6 +91,8 @@ fn good_pod() -> impl Strategy<Value = Value> {
         ("secrets", "Prod/db/type"),
         ("secret-a", "Orders:/keeper/secrets/deep/er/x.json"),
         ("secret-b", "R$x[login]"),
+        ("file-c", "R$x:a.pem"),
+        ("folder", "Prod$/x"),
         ("init-only", "true"),
         ("sidecar-mode", "classic"),
         ("fail-on-error", "false"),
@@ -351,10 +353,11 @@ proptest! {
                 prop_assert_eq!(crate::decide(&patched), Decision::Skipped(SkipReason::AlreadyInjected));
                 let config = crate::config_of(&patched);
                 // Each output is in a directory that is there, and two are never in one place.
-                let mut places: Vec<_> = config
-                    .outputs
-                    .iter()
-                    .map(|o| format!("{}/{}", config.directories[o.directory].mount_path, o.path))
+                let of_files = config.outputs.iter().map(|o| (o.directory, &o.path, ""));
+                let of_folders = config.folders.iter().map(|f| (f.directory, &f.path, "/"));
+                let mut places: Vec<_> = of_files
+                    .chain(of_folders)
+                    .map(|(at, path, end)| format!("{}/{path}{end}", config.directories[at].mount_path))
                     .collect();
                 places.sort();
                 places.dedup();

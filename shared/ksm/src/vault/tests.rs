@@ -99,6 +99,38 @@ fn the_first_of_two_copies_stays_unless_only_the_second_opens() {
 }
 
 #[test]
+fn a_folder_holds_what_lies_in_it_in_whatever_copy() {
+    let inside = |label: &str| record(label, &key("folder"), &titled(label));
+    let mut below = inside("below");
+    below["innerFolderUid"] = json!(uid("sub").as_str());
+    let mut broken = inside("broken");
+    broken["data"] = json!("AAAA");
+    let records = |vault: &Vault, folder| -> Vec<String> {
+        let records = vault.records_in(uid(folder)).into_iter();
+        records.map(|record| record.title().to_owned()).collect()
+    };
+    let good = json!([inside("b"), below, inside("a")]);
+    let vault = open(&json!({
+        "records": [record("a", &app_key(), &titled("a")), record("loose", &app_key(), &titled("loose"))],
+        "folders": [shared_folder("folder", good.clone()), shared_folder("other", json!([]))],
+    }));
+    assert!(vault.is_whole());
+    assert_eq!(records(&vault, "folder"), ["a", "b"]);
+    assert_eq!(records(&vault, "sub"), ["below"]);
+    assert_eq!(records(&vault, "other"), [""; 0]);
+
+    let vault = open(&json!({"folders": [shared_folder("folder", json!([broken]))]}));
+    assert!(!vault.is_whole());
+    let unreadable: Vec<_> = vault.unreadable_in(uid("folder")).collect();
+    assert_eq!(unreadable, [(uid("broken"), SkipReason::Data)]);
+    assert_eq!(vault.unreadable_in(uid("sub")).count(), 0);
+    for part in [json!(7), json!({"folderUid": uid("nokey").as_str()})] {
+        let folders = json!({"folders": [shared_folder("folder", good.clone()), part]});
+        assert!(!open(&folders).is_whole());
+    }
+}
+
+#[test]
 fn one_bad_part_hides_nothing_else() {
     let good = record("good", &app_key(), &titled("Good"));
     let mut bad_key = record("key", &key("other"), &titled("K"));
