@@ -302,7 +302,7 @@ pub const TABLE: &[Annotation] = {
         row(Behaviour, "run-as-same-user", OneOf(&["auto", "true", "false"]), "true",
             "Whether the injected containers run as the application's user, so that its files are for it alone. `auto`: where the pod states one `runAsUser`, other than root, for all containers that get the files. `true`: in any case; a pod that states none is denied. See [paths](../paths.md).").default("auto"),
         row(Behaviour, "tmpfs-size", Quantity, "8Mi",
-            "Size of the memory-backed volume, at least 64Ki. Without it: 4Mi, and twice what the outputs are taken to need: 64Ki for each file, 1Mi for each attachment, 4Mi for each folder."),
+            "Size of the memory-backed volume, at least 64Ki. Without it: 4Mi, and twice what the outputs are taken to need: 64Ki for each file, 1Mi for each attachment, 4Mi for each folder, 128Ki for each selection that becomes variables."),
         row(Behaviour, "metrics-port", Port, "9800",
             "Port of health and metrics; `0`: none. Moves to the next free one when the pod declares it. In a `hostNetwork` pod it opens only if the pod sets it.").default("9790"),
         row(Behaviour, "sidecar-cpu-request", Quantity, "10m",
