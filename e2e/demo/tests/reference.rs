@@ -169,7 +169,12 @@ fn says(object: &Value, excerpt: &Value) -> bool {
 #[test]
 fn manifests_of_the_pages_are_excerpts_of_the_examples() {
     let examples = examples();
-    for page in ["README.md", "docs/paths.md", "docs/reloading.md"] {
+    for page in [
+        "README.md",
+        "docs/paths.md",
+        "docs/reference/config.md",
+        "docs/reloading.md",
+    ] {
         let text = fs::read_to_string(repository().join(page)).unwrap();
         let blocks: Vec<_> = text.split("```yaml\n").skip(1).collect();
         assert!(!blocks.is_empty(), "{page}");

@@ -3,9 +3,10 @@
 
 use std::fmt;
 
-use keeper_notation::{FolderPath, Notation, RecordRef};
+use keeper_notation::{FolderPath, Notation, RecordRef, Selector};
 use serde::{Deserialize, Serialize};
 
+use crate::env_name::env_name;
 use crate::proxy::{NoProxy, ProxyUrl};
 use crate::reload::Reload;
 
@@ -187,6 +188,29 @@ pub struct Variables {
     pub annotation: String,
 }
 
+impl Variables {
+    /// The names of the variables; none where only the record tells them.
+    #[must_use]
+    pub fn names(&self) -> Option<Vec<String>> {
+        let prefix = match &self.naming {
+            Naming::Written(name) => return Some(vec![name.clone()]),
+            Naming::Prefix(prefix) => prefix,
+        };
+        Some(match &self.selection {
+            Selection::Record(_) if self.fields.is_empty() => return None,
+            Selection::Record(_) => self
+                .fields
+                .iter()
+                .map(|field| env_name(prefix, field))
+                .collect(),
+            // Which is refused.
+            Selection::File { .. } => Vec::new(),
+            Selection::Field { field, .. } => vec![env_name(prefix, field)],
+            Selection::Notation(notation) => vec![env_name(prefix, notation.selector.name())],
+        })
+    }
+}
+
 /// How variables are called.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -262,6 +286,30 @@ pub enum Selection {
     },
 }
 
+impl Selection {
+    /// The record that it is about.
+    #[must_use]
+    pub fn record(&self) -> &RecordRef {
+        match self {
+            Self::Record(record) | Self::Field { record, .. } | Self::File { record, .. } => record,
+            Self::Notation(notation) => &notation.record,
+        }
+    }
+
+    /// The name, title or UID of the attachment that it asks for, if it asks for one.
+    #[must_use]
+    pub fn attachment(&self) -> Option<&str> {
+        match self {
+            Self::File { file, .. }
+            | Self::Notation(Notation {
+                selector: Selector::File(file),
+                ..
+            }) => Some(file),
+            Self::Record(_) | Self::Field { .. } | Self::Notation(_) => None,
+        }
+    }
+}
+
 /// How a selection is rendered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -278,6 +326,27 @@ pub enum Format {
     Ini,
     /// One value as it is.
     Raw,
+}
+
+impl Format {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Env => "env",
+            Self::Yaml => "yaml",
+            Self::Properties => "properties",
+            Self::Ini => "ini",
+            Self::Raw => "raw",
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// What becomes of a pod whose last-good values are no longer good.

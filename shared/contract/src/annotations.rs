@@ -267,7 +267,7 @@ pub const TABLE: &[Annotation] = {
         row(Secrets, "template", Text, "{{ .login }}",
             "A Go template for those outputs.").not_yet(),
         row(Secrets, "config", Yaml, "secrets: [{record: Orders DB}]",
-            "Everything, as YAML.").not_yet(),
+            "Files and folders, with more to say of each: see [config](config.md)."),
         row(Secrets, "mount-mode", OneOf(&["directory", "file"]), "file",
             "How outputs outside `/keeper/secrets` reach the containers. `directory`: a mount over their directory, which hides what the image has there; all files in it change at once. `file`: a mount for each file, which hides nothing else and is also allowed in system directories; such a file is rewritten in place, not atomically. See [paths](../paths.md).").default("directory"),
 

@@ -17,7 +17,7 @@ use crate::selection::{self, SelectionError, Value};
 /// One file that is asked for.
 #[derive(Debug)]
 pub(crate) struct File {
-    /// Annotation without prefix.
+    /// Annotation without prefix; in a `config` with the place.
     pub(crate) annotation: String,
     pub(crate) selection: Selection,
     /// The fields of a record that it holds; empty: all of them.
@@ -142,7 +142,7 @@ fn attachment(annotation: &str, text: &str) -> Result<File, Wrong> {
 }
 
 /// The file name of a selection without a path.
-fn default_name(selection: &Selection, name: Option<&str>) -> String {
+pub(crate) fn default_name(selection: &Selection, name: Option<&str>) -> String {
     match (selection, name) {
         (Selection::Record(record), _) => format!("{}.json", slug(&record.title())),
         (_, Some(name)) => name.to_owned(),

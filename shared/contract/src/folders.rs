@@ -13,7 +13,7 @@ use crate::problem::{Findings, Reason, quoted};
 /// One folder that is asked for.
 #[derive(Debug)]
 pub(crate) struct FolderRequest {
-    /// Annotation without prefix.
+    /// Annotation without prefix; in a `config` with the place.
     pub(crate) annotation: String,
     pub(crate) folder: FolderRef,
     /// The directory for its files.
@@ -45,8 +45,8 @@ pub(crate) fn read(
             );
             return Vec::new();
         }
-        (Some(text), None) => by_path(text, findings).map(|folder| ("folder", folder)),
-        (None, Some(text)) => by_uid(text, findings).map(|folder| ("folder-uid", folder)),
+        (Some(text), None) => named("folder", by_path(text), findings),
+        (None, Some(text)) => named("folder-uid", by_uid(text), findings),
         (None, None) => {
             if annotations.contains_key("folder-path") {
                 findings.problem(
@@ -70,6 +70,18 @@ pub(crate) fn read(
     }]
 }
 
+/// The folder that an annotation names, and which that is.
+fn named(
+    annotation: &'static str,
+    folder: Result<FolderRef, String>,
+    findings: &mut Findings,
+) -> Option<(&'static str, FolderRef)> {
+    folder
+        .map(|folder| (annotation, folder))
+        .map_err(|why| findings.problem(annotation, Reason::BadSelection, why))
+        .ok()
+}
+
 fn directory(text: Option<&str>, findings: &mut Findings) -> Option<CleanPath> {
     match text.unwrap_or(layout::DEFAULT_OUTPUT_DIR).parse() {
         Ok(path) => Some(path),
@@ -80,32 +92,34 @@ fn directory(text: Option<&str>, findings: &mut Findings) -> Option<CleanPath> {
     }
 }
 
-fn by_path(text: &str, findings: &mut Findings) -> Option<FolderRef> {
-    let parsed = text.trim().parse::<FolderPath>();
-    let problem = |error| {
-        let why = format!(
+/// A folder by its path, or its UID.
+///
+/// # Errors
+/// What is wrong with it, and the cure.
+pub(crate) fn by_path(text: &str) -> Result<FolderRef, String> {
+    let path = text.trim().parse::<FolderPath>();
+    path.map(FolderRef::Path).map_err(|error| {
+        format!(
             "{}: {error}: write the names from the shared folder down, such as Production/Databases, or a UID",
             quoted(text)
-        );
-        findings.problem("folder", Reason::BadSelection, why);
-    };
-    parsed.map_err(problem).ok().map(FolderRef::Path)
+        )
+    })
 }
 
-fn by_uid(text: &str, findings: &mut Findings) -> Option<FolderRef> {
+/// A folder by its UID.
+///
+/// # Errors
+/// What is wrong with it, and the cure.
+pub(crate) fn by_uid(text: &str) -> Result<FolderRef, String> {
     let uid = text.trim();
     let is_uid = uid
         .parse::<FolderPath>()
         .is_ok_and(|path| path.uid().is_some());
-    if !is_uid {
-        findings.problem(
-            "folder-uid",
-            Reason::BadSelection,
-            format_args!(
-                "{} is no UID, which is 22 characters of A-Z, a-z, 0-9, - and _: correct it, or name the folder's path with {PREFIX}folder",
-                quoted(uid)
-            ),
-        );
+    match is_uid {
+        true => Ok(FolderRef::Uid(uid.to_owned())),
+        false => Err(format!(
+            "{} is no UID, which is 22 characters of A-Z, a-z, 0-9, - and _: correct it, or name the folder by its path",
+            quoted(uid)
+        )),
     }
-    is_uid.then(|| FolderRef::Uid(uid.to_owned()))
 }

@@ -1,6 +1,5 @@
 //! How an output is rendered: what decides it, and the words for it.
 
-use std::fmt;
 use std::str::FromStr;
 
 use crate::agent_config::{Format, Selection};
@@ -48,19 +47,6 @@ impl Format {
         Self::Ini,
         Self::Raw,
     ];
-
-    /// The word for it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Json => "json",
-            Self::Env => "env",
-            Self::Yaml => "yaml",
-            Self::Properties => "properties",
-            Self::Ini => "ini",
-            Self::Raw => "raw",
-        }
-    }
 }
 
 impl FromStr for Format {
@@ -74,12 +60,6 @@ impl FromStr for Format {
             .ok_or_else(|| {
                 ScalarError::Choice(quoted(text), "json, env, yaml, properties, ini, raw")
             })
-    }
-}
-
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 

@@ -4,11 +4,11 @@
 use std::fmt;
 
 use crate::annotations;
+pub(crate) use crate::quote::quoted;
+use crate::quote::{QUOTED, clip};
 
 /// More problems than this are counted, not listed: the text goes into an API answer.
 pub(crate) const LISTED: usize = 50;
-/// Longest piece of a user's value that a message repeats, in characters.
-const QUOTED: usize = 80;
 /// The API server cuts longer warnings.
 const WARNING_CHARS: usize = 256;
 
@@ -46,7 +46,7 @@ pub enum Reason {
     MissingConfig,
     /// A pod that cannot be injected, whatever its annotations say.
     UnsupportedPod,
-    /// More than a container's environment can carry.
+    /// More than an annotation or a container's environment can carry.
     TooLarge,
 }
 
@@ -144,21 +144,6 @@ impl Findings {
     }
 }
 
-/// A user's text for a message: quoted, on one line, of bounded length.
-pub(crate) fn quoted(text: &str) -> String {
-    format!("`{}`", clip(text, QUOTED))
-}
-
-/// `text` on one line, cut after `limit` characters.
-fn clip(text: &str, limit: usize) -> String {
-    let clean = |c: char| if c.is_control() { '\u{fffd}' } else { c };
-    if text.chars().nth(limit).is_none() {
-        return text.chars().map(clean).collect();
-    }
-    let kept = text.chars().take(limit.saturating_sub(1)).map(clean);
-    kept.chain(['…']).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,9 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn quoted_text_and_warnings_are_bounded() {
-        assert_eq!(quoted("a\nb"), "`a\u{fffd}b`");
-        assert_eq!(quoted(&"ä".repeat(100)).chars().count(), QUOTED + 2);
+    fn warnings_are_bounded() {
         let mut findings = Findings::default();
         findings.warn("secret", "ü".repeat(1000));
         assert_eq!(findings.warnings[0].chars().count(), WARNING_CHARS);

@@ -9,9 +9,10 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::problem::quoted;
+use crate::quote::quoted;
 
 /// What an annotation says instead of an address: no proxy.
+#[cfg(feature = "admission")]
 const NONE: &str = "none";
 
 /// Why a value is no proxy. The value is repeated only where it can hold no password.
@@ -125,9 +126,11 @@ impl fmt::Display for ProxyUrl {
 }
 
 /// What the annotation says: a proxy, or `none`.
+#[cfg(feature = "admission")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ProxyChoice(pub(crate) Option<ProxyUrl>);
 
+#[cfg(feature = "admission")]
 impl FromStr for ProxyChoice {
     type Err = ProxyError;
 

@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::agent_config::{LogLevel, OnStale, Variables};
 use crate::annotations::{self, PREFIX, Scope, Status};
 use crate::choices::{ContainerNames, EnvMethod, InitPosition, MountMode, SameUser};
+use crate::config_yaml::{self, Config};
 use crate::duration::{GoDuration, RefreshInterval};
 use crate::files::{self, File};
 use crate::folders::{self, FolderRequest};
@@ -184,6 +185,7 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn request(&mut self) -> Request {
+        let config = self.config();
         let (files, variables) = self.files();
         Request {
             auth_secret: self.auth_secret(),
@@ -191,8 +193,11 @@ impl<'a> Reader<'a> {
             proxy: self
                 .value::<ProxyChoice>("proxy")
                 .and_then(|choice| choice.0),
-            files,
-            folders: folders::read(&self.pod, self.findings),
+            files: files.into_iter().chain(config.files).collect(),
+            folders: folders::read(&self.pod, self.findings)
+                .into_iter()
+                .chain(config.folders)
+                .collect(),
             env_method: self.env_method(!variables.is_empty()),
             variables,
             mount_mode: self.value("mount-mode"),
@@ -344,6 +349,13 @@ impl<'a> Reader<'a> {
             name: self.parsed(name, text)?,
             key: key?,
         })
+    }
+
+    fn config(&mut self) -> Config {
+        match self.pod.get("config") {
+            Some(text) => config_yaml::read(text, self.findings),
+            None => Config::default(),
+        }
     }
 
     /// The files, and the variables, which may be in place of them.

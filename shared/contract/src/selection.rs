@@ -15,9 +15,7 @@
 //! `file-<name>` has a short form of its own for attachments: `<record>:<file>[:/path]`, cut at each unescaped colon.
 
 use keeper_notation::escape::{BadEscape, split_unescaped, unescape, unescaped};
-use keeper_notation::{
-    Notation, NotationError, RecordRef, RecordRefError, Selector, is_selector_word,
-};
+use keeper_notation::{NotationError, RecordRefError, is_selector_word};
 
 use crate::agent_config::Selection;
 use crate::path::{CleanPath, PathError};
@@ -135,30 +133,6 @@ pub fn list(text: &str) -> impl Iterator<Item = &str> {
         .filter(|value| !value.is_empty())
 }
 
-impl Selection {
-    /// The record that it is about.
-    #[must_use]
-    pub fn record(&self) -> &RecordRef {
-        match self {
-            Self::Record(record) | Self::Field { record, .. } | Self::File { record, .. } => record,
-            Self::Notation(notation) => &notation.record,
-        }
-    }
-
-    /// The name, title or UID of the attachment that it asks for, if it asks for one.
-    #[must_use]
-    pub fn attachment(&self) -> Option<&str> {
-        match self {
-            Self::File { file, .. }
-            | Self::Notation(Notation {
-                selector: Selector::File(file),
-                ..
-            }) => Some(file),
-            Self::Record(_) | Self::Field { .. } | Self::Notation(_) => None,
-        }
-    }
-}
-
 /// Cuts at the last unescaped `:/`, but not in the scheme of a notation.
 fn split_path(text: &str) -> (&str, Option<&str>) {
     let scheme = scheme_len(text);
@@ -253,6 +227,7 @@ fn field_of(text: &str) -> Result<Selection, SelectionError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use keeper_notation::RecordRef;
     use proptest::prelude::*;
 
     /// What a value means, in one line: kind, record as it is escaped, the rest, path.

@@ -5,7 +5,7 @@ use std::collections::btree_map::Entry;
 
 use crate::agent_config::{Naming, Selection, Variables};
 use crate::annotations::{self, PREFIX};
-use crate::env_name::{check_vault_name, env_name, is_env_name};
+use crate::env_name::{check_vault_name, is_env_name};
 use crate::files::File;
 use crate::problem::{Findings, Reason, quoted};
 use crate::selection::{self, Value};
@@ -105,29 +105,6 @@ fn written(annotation: &str, name: &str, text: &str) -> Result<Variables, (Reaso
         fields: Vec::new(),
         naming: Naming::Written(name.to_owned()),
     })
-}
-
-impl Variables {
-    /// The names of the variables; none where only the record tells them.
-    #[must_use]
-    pub fn names(&self) -> Option<Vec<String>> {
-        let prefix = match &self.naming {
-            Naming::Written(name) => return Some(vec![name.clone()]),
-            Naming::Prefix(prefix) => prefix,
-        };
-        Some(match &self.selection {
-            Selection::Record(_) if self.fields.is_empty() => return None,
-            Selection::Record(_) => self
-                .fields
-                .iter()
-                .map(|field| env_name(prefix, field))
-                .collect(),
-            // Which is refused.
-            Selection::File { .. } => Vec::new(),
-            Selection::Field { field, .. } => vec![env_name(prefix, field)],
-            Selection::Notation(notation) => vec![env_name(prefix, notation.selector.name())],
-        })
-    }
 }
 
 /// What is wrong with the names that are known, whatever the containers are; gives these names, with the annotation of

@@ -9,6 +9,7 @@ mod admission;
 mod asking;
 mod canary;
 mod classic;
+mod config;
 mod examples;
 mod faults;
 mod first_line;

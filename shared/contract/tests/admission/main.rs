@@ -7,6 +7,7 @@
 
 mod again;
 mod annotations;
+mod config;
 mod identity;
 mod outputs;
 mod paths;

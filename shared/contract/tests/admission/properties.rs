@@ -93,6 +93,10 @@ fn good_pod() -> impl Strategy<Value = Value> {
         ("secret-b", "R$x[login]"),
         ("file-c", "R$x:a.pem"),
         ("folder", "Prod$/x"),
+        (
+            "config",
+            "{secrets: [{record: R$x, fields: [a]}], folders: [{path: F, outputPath: /keeper/secrets/f}]}",
+        ),
         ("init-only", "true"),
         ("sidecar-mode", "classic"),
         ("fail-on-error", "false"),
