@@ -29,6 +29,8 @@ fn set(names: &[&str]) -> BTreeSet<String> {
 #[test]
 fn names_are_those_that_users_type() {
     let manual = set(&[
+        "ClusterRole keeper-injector",
+        "ClusterRoleBinding keeper-injector",
         "ConfigMap keeper-security/keeper-injector",
         "Deployment keeper-security/keeper-injector",
         "MutatingWebhookConfiguration keeper-injector",
@@ -37,8 +39,6 @@ fn names_are_those_that_users_type() {
         "ServiceAccount keeper-security/keeper-injector",
     ]);
     let rights = set(&[
-        "ClusterRole keeper-injector",
-        "ClusterRoleBinding keeper-injector",
         "Role keeper-security/keeper-injector",
         "RoleBinding keeper-security/keeper-injector",
     ]);

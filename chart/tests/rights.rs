@@ -77,12 +77,12 @@ fn are_exactly_the_documented_ones() {
 #[test]
 fn reach_no_secret_elsewhere() {
     let objects = render("{}");
-    let elsewhere: Vec<Right> = rendered(&objects)
+    let elsewhere: Vec<String> = rendered(&objects)
         .into_iter()
         .filter(|right| right.0 == "the cluster")
+        .map(|right| right.1)
         .collect();
-    assert_eq!(elsewhere.len(), 1);
-    assert_eq!(elsewhere[0].1, "mutatingwebhookconfigurations");
+    assert_eq!(elsewhere, ["mutatingwebhookconfigurations", "namespaces"]);
     assert!(
         !rendered(&objects)
             .iter()
@@ -115,9 +115,14 @@ fn belong_to_the_webhooks_account_only() {
 }
 
 #[test]
-fn are_none_with_certificates_of_the_users_own() {
+fn are_to_read_namespaces_with_certificates_of_the_users_own() {
     let objects =
         render("{tls: {mode: manual, manual: {caBundle: '-----BEGIN CERTIFICATE-----'}}}");
-    assert_eq!(rendered(&objects), BTreeSet::new());
-    assert!(objects.of("RoleBinding").is_empty() && objects.of("ClusterRoleBinding").is_empty());
+    let first = ["the cluster", "namespaces", "any", "get, list, watch"];
+    let [place, resource, name, verbs] = first.map(str::to_owned);
+    assert_eq!(
+        rendered(&objects),
+        BTreeSet::from([(place, resource, name, verbs)])
+    );
+    assert!(objects.of("RoleBinding").is_empty());
 }

@@ -6,18 +6,20 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
-use keeper_contract::{Decision, Shape};
+use keeper_contract::{Decision, Namespace, Shape};
 use serde_json::Value;
 
 use crate::metrics::{Metrics, reasons};
+use crate::namespaces::Namespaces;
 use crate::review::{Answer, Outcome, Pod, Question, Review, Unreadable};
 
 /// Decides about a pod in a namespace; none: not ready to.
-pub(crate) type Decide = dyn Fn(&Value, &str) -> Option<Decision> + Send + Sync;
+pub(crate) type Decide = dyn Fn(&Value, Namespace<'_>) -> Option<Decision> + Send + Sync;
 
 /// Answers admission reviews.
 pub(crate) struct Admission {
     decide: Box<Decide>,
+    namespaces: Namespaces,
     metrics: Metrics,
 }
 
@@ -32,19 +34,23 @@ struct Verdict {
 }
 
 impl Admission {
-    pub(crate) fn new(decide: Box<Decide>, metrics: Metrics) -> Self {
-        Self { decide, metrics }
+    pub(crate) fn new(decide: Box<Decide>, namespaces: Namespaces, metrics: Metrics) -> Self {
+        Self {
+            decide,
+            namespaces,
+            metrics,
+        }
     }
 
     /// Answers one review. Whatever happens in here, there is an answer, if there is a UID to answer to.
     ///
     /// # Errors
     /// If there is none.
-    pub(crate) fn answer(&self, body: &[u8]) -> Result<Vec<u8>, Unreadable> {
+    pub(crate) async fn answer(&self, body: &[u8]) -> Result<Vec<u8>, Unreadable> {
         let started = Instant::now();
         let Review { uid, question } = Review::parse(body)?;
         let (verdict, pod) = match question {
-            Ok(Question::Pod(pod)) => (self.pod(&pod), Some(pod)),
+            Ok(Question::Pod(pod)) => (self.pod(&pod).await, Some(pod)),
             Ok(Question::Other) => (Verdict::skipped("not the creation of a pod"), None),
             Err(problem) => (on_error(400, "BadRequest", problem), None),
         };
@@ -64,8 +70,16 @@ impl Admission {
         Ok(answer)
     }
 
-    fn pod(&self, pod: &Pod) -> Verdict {
-        let decide = || (self.decide)(&pod.object, &pod.namespace);
+    async fn pod(&self, pod: &Pod) -> Verdict {
+        let settings = match self.namespaces.get(&pod.namespace).await {
+            Ok(settings) => settings,
+            Err(unknown) => return on_error(503, "ServiceUnavailable", &unknown.to_string()),
+        };
+        let namespace = Namespace {
+            name: &pod.namespace,
+            settings: settings.as_deref(),
+        };
+        let decide = || (self.decide)(&pod.object, namespace);
         let Ok(decision) = catch_unwind(AssertUnwindSafe(decide)) else {
             return on_error(
                 500,
@@ -193,14 +207,15 @@ mod tests {
         .into_bytes()
     }
 
-    fn answered(
-        decide: impl Fn(&Value, &str) -> Option<Decision> + Send + Sync + 'static,
+    async fn answered(
+        decide: impl Fn(&Value, Namespace<'_>) -> Option<Decision> + Send + Sync + 'static,
         body: &[u8],
     ) -> (Value, String) {
         let registry = Registry::new();
         let metrics = Metrics::new(&registry).unwrap();
-        let answer = Admission::new(Box::new(decide), metrics)
+        let answer = Admission::new(Box::new(decide), Namespaces::silent(), metrics)
             .answer(body)
+            .await
             .unwrap();
         let text = TextEncoder::new()
             .encode_to_string(&registry.gather())
@@ -217,12 +232,13 @@ mod tests {
         );
     }
 
-    #[test]
-    fn a_panic_is_an_answer_and_an_error() {
+    #[tokio::test]
+    async fn a_panic_is_an_answer_and_an_error() {
         let (response, metrics) = answered(
             |_, _| panic!("canary-4711"),
             &review(json!({"metadata": {}})),
-        );
+        )
+        .await;
         assert_eq!(response["allowed"], false);
         assert_eq!(response["status"]["code"], 500);
         assert!(!response.to_string().contains("canary"));
@@ -234,18 +250,19 @@ mod tests {
         );
     }
 
-    #[test]
-    fn a_denial_is_not_an_error_and_counts_its_reasons_once() {
+    #[tokio::test]
+    async fn a_denial_is_not_an_error_and_counts_its_reasons_once() {
         let problem = |message: &str| Problem {
             annotation: "keeper.security/secret".into(),
+            namespace: None,
             reason: Reason::BadValue,
             message: message.into(),
         };
         let problems = vec![problem("first"), problem("second")];
         let denial = Denial { problems };
         let text = denial.to_string();
-        let decide = move |_: &Value, _: &str| Some(Decision::Denied(denial.clone()));
-        let (response, metrics) = answered(decide, &review(json!({})));
+        let decide = move |_: &Value, _: Namespace<'_>| Some(Decision::Denied(denial.clone()));
+        let (response, metrics) = answered(decide, &review(json!({}))).await;
         assert_eq!(response["status"]["message"], text);
         assert_eq!(response["status"]["code"], 422);
         assert_counted(
@@ -260,26 +277,26 @@ mod tests {
         assert_counted(&metrics, "keeper_injector_latency_seconds_count 1");
     }
 
-    #[test]
-    fn before_the_version_is_known_a_pod_is_refused() {
-        let (response, _) = answered(|_, _| None, &review(json!({})));
+    #[tokio::test]
+    async fn before_the_version_is_known_a_pod_is_refused() {
+        let (response, _) = answered(|_, _| None, &review(json!({}))).await;
         assert_eq!(
             (&response["allowed"], &response["status"]["code"]),
             (&json!(false), &json!(503))
         );
     }
 
-    #[test]
-    fn what_is_not_asked_for_passes_and_what_is_malformed_does_not() {
+    #[tokio::test]
+    async fn what_is_not_asked_for_passes_and_what_is_malformed_does_not() {
         let mut other: Value = serde_json::from_slice(&review(json!({}))).unwrap();
         other["request"]["operation"] = json!("UPDATE");
-        let (response, metrics) = answered(|_, _| None, other.to_string().as_bytes());
+        let (response, metrics) = answered(|_, _| None, other.to_string().as_bytes()).await;
         assert_eq!(response["allowed"], true);
         assert_counted(
             &metrics,
             "keeper_injector_admissions_total{outcome=\"skipped\"} 1",
         );
-        let (response, _) = answered(|_, _| None, &review(json!(null)));
+        let (response, _) = answered(|_, _| None, &review(json!(null))).await;
         assert_eq!(
             response["status"]["message"],
             "the AdmissionReview holds no pod"

@@ -61,7 +61,8 @@ pub struct Serve {
     /// auto: how long a certificate lives (a year); renewed when a third of it remains.
     #[arg(long, value_name = "SECONDS", default_value = "31536000", value_parser = lifetime)]
     pub certificate_lifetime_seconds: Duration,
-    /// Take this for the API server's version instead of asking it.
+    /// Take this for the API server's version instead of asking it. Together with `--tls-mode manual` there is no
+    /// API server at all, and namespaces say nothing.
     #[arg(long, value_name = "VERSION")]
     pub kubernetes_version: Option<KubernetesVersion>,
     /// How long the port stays open after SIGTERM, until API servers know that this endpoint goes.
@@ -73,6 +74,13 @@ pub struct Serve {
     /// Least severe level that is logged.
     #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = log_level)]
     pub log_level: LogLevel,
+}
+
+impl Serve {
+    /// Whether everything that an API server would tell is stated.
+    pub(crate) fn outside_a_cluster(&self) -> bool {
+        self.tls_mode == TlsMode::Manual && self.kubernetes_version.is_some()
+    }
 }
 
 /// Where the serving certificate comes from.

@@ -97,6 +97,7 @@ async fn read_and_answer(
         Ok(Ok((bytes, _memory))) => shared
             .admission
             .answer(&bytes)
+            .await
             .map_err(|error| (StatusCode::BAD_REQUEST, error.to_string())),
         Ok(Err((status, problem))) => refuse(status, problem),
         Err(_) => refuse(
@@ -144,12 +145,13 @@ mod tests {
 
     use super::*;
     use crate::metrics::Metrics;
+    use crate::namespaces::Namespaces;
 
     #[tokio::test]
     async fn all_bodies_together_are_bounded_and_the_memory_comes_back() {
         let metrics = Metrics::new(&Registry::new()).unwrap();
         let shared = Shared {
-            admission: Admission::new(Box::new(|_, _| None), metrics),
+            admission: Admission::new(Box::new(|_, _| None), Namespaces::silent(), metrics),
             readiness: Readiness::new(),
             memory: Semaphore::new(1000),
         };

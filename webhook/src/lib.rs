@@ -1,7 +1,8 @@
 //! The admission webhook: takes an `AdmissionReview` over TLS, asks [`keeper_contract::admit`] what a pod
 //! should look like, and answers with a JSON patch or with every problem at once.
 //!
-//! It reads and writes nothing on the way, so a dry run is dry and Keeper being down delays nobody.
+//! It writes nothing on the way, so a dry run is dry, and asks nobody, so Keeper being down delays nobody. What
+//! namespaces say is known by a watch.
 //! Around that: certificates, readiness, metrics, log lines and a graceful end.
 
 mod admission;
@@ -11,6 +12,7 @@ mod cli;
 mod http;
 mod listener;
 mod metrics;
+mod namespaces;
 mod review;
 mod serve;
 

@@ -93,7 +93,7 @@ fn question(review: &mut Value) -> Result<Question, &'static str> {
         return Ok(Question::Other);
     }
     let namespace = text("/request/namespace")
-        .filter(|namespace| (1..=MAX_NAME).contains(&namespace.len()))
+        .filter(|namespace| is_label(namespace))
         .ok_or("the AdmissionReview names no namespace")?
         .to_owned();
     let name = [
@@ -119,6 +119,12 @@ fn question(review: &mut Value) -> Result<Question, &'static str> {
         object,
         dry_run,
     }))
+}
+
+/// Whether this can be a namespace's name; it may become part of a path.
+fn is_label(name: &str) -> bool {
+    let label = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=63).contains(&name.len()) && name.bytes().all(label)
 }
 
 /// How an admission ended: the label of `keeper_injector_admissions_total`.

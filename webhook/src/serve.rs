@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use axum::Router;
-use keeper_contract::{Settings, admit};
+use keeper_contract::{Namespace, Settings, admit};
 use keeper_telemetry::{Latch, Readiness, build_info, init_logging};
 use prometheus::Registry;
 use rustls::ServerConfig;
@@ -25,6 +25,7 @@ use crate::certs::manual::{Manual, ManualError};
 use crate::certs::{Names, Policy, Resolver};
 use crate::cli::{Cli, Command, Serve, TlsMode};
 use crate::metrics::Metrics;
+use crate::namespaces::Namespaces;
 use crate::{http, listener};
 
 /// Why the program ends before its time.
@@ -167,7 +168,7 @@ pub struct Webhook {
 }
 
 impl Webhook {
-    /// Opens the ports and starts what keeps certificates and the API server's version.
+    /// Opens the ports and starts what keeps certificates, the API server's version, and what namespaces say.
     ///
     /// # Errors
     /// Everything that can be wrong at a start; see [`Failure`].
@@ -186,6 +187,15 @@ impl Webhook {
                 let latch = readiness.latch("API server version");
                 background.spawn(api.clone().keep(client().await?, latch));
                 api
+            }
+        };
+        let namespaces = match options.outside_a_cluster() {
+            true => Namespaces::silent(),
+            false => {
+                let namespaces = Namespaces::of(client().await?);
+                let latch = readiness.latch("namespaces");
+                background.spawn(namespaces.clone().keep(latch));
+                namespaces
             }
         };
         let parts = CertificateParts {
@@ -213,11 +223,11 @@ impl Webhook {
             TlsMode::Manual => parts.manual(options, &mut background)?,
         }
 
-        let decide = move |pod: &serde_json::Value, namespace: &str| {
+        let decide = move |pod: &serde_json::Value, namespace: Namespace<'_>| {
             api.cluster()
                 .map(|cluster| admit(pod, namespace, &settings, &cluster))
         };
-        let admission = Admission::new(Box::new(decide), metrics);
+        let admission = Admission::new(Box::new(decide), namespaces, metrics);
         Ok(Self {
             https: bind(options.listen).await?,
             metrics: bind(options.metrics_listen).await?,

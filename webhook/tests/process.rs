@@ -6,7 +6,7 @@
     reason = "tests fail by panicking"
 )]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
@@ -32,12 +32,15 @@ const SECRET: &str = "/api/v1/namespaces/keeper-security/secrets/keeper-injector
 const CONFIGURATION: &str =
     "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/keeper-injector";
 
-// --- an API server with one Secret and one webhook configuration ---
+const NAMESPACES: &str = "/api/v1/namespaces";
+
+// --- an API server with one Secret, one webhook configuration, and namespaces ---
 
 #[derive(Clone)]
 struct Api {
     state: Arc<Mutex<Objects>>,
     events: broadcast::Sender<Value>,
+    namespace_events: broadcast::Sender<Value>,
     address: SocketAddr,
 }
 
@@ -49,6 +52,14 @@ struct Objects {
     /// `VERB path` of everything that was asked for.
     asked: BTreeSet<String>,
     applied: Vec<Value>,
+    /// Annotations of the namespaces that a list has.
+    namespaces: BTreeMap<String, Value>,
+    /// Of those that were created since, and that the watch tells of later.
+    new_namespaces: BTreeMap<String, Value>,
+    /// Lists of namespaces are refused.
+    no_lists: bool,
+    /// Namespaces of which nobody ever hears.
+    silent: BTreeSet<String>,
 }
 
 impl Api {
@@ -67,12 +78,14 @@ impl Api {
         let state = Objects {
             configuration,
             version: 100,
+            namespaces: BTreeMap::from([("shop".to_owned(), json!({}))]),
             ..Objects::default()
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let api = Self {
             state: Arc::new(Mutex::new(state)),
             events: broadcast::channel(100).0,
+            namespace_events: broadcast::channel(100).0,
             address: listener.local_addr().unwrap(),
         };
         let router = Router::new().fallback(answer).with_state(api.clone());
@@ -94,6 +107,15 @@ impl Api {
         let _ = self.events.send(json!({"type": kind, "object": object}));
     }
 
+    fn annotate(&self, namespace: &str, annotations: Value) {
+        let object = namespace_object(namespace, &annotations);
+        let mut state = self.state.lock().unwrap();
+        state.namespaces.insert(namespace.to_owned(), annotations);
+        let _ = self
+            .namespace_events
+            .send(json!({"type": "MODIFIED", "object": object}));
+    }
+
     fn delete_secret(&self) {
         let secret = self.state.lock().unwrap().secret.take().unwrap();
         self.tell("DELETED", &secret);
@@ -108,6 +130,21 @@ impl Api {
     }
 }
 
+fn namespace_object(name: &str, annotations: &Value) -> Value {
+    json!({
+        "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
+        "metadata": {"name": name, "resourceVersion": "100", "annotations": annotations},
+    })
+}
+
+fn watched(events: broadcast::Receiver<Value>) -> Response {
+    let events = stream::unfold(events, |mut events| async {
+        let line = format!("{}\n", events.recv().await.ok()?);
+        Some((Ok::<_, std::io::Error>(Bytes::from(line)), events))
+    });
+    Body::from_stream(events).into_response()
+}
+
 fn failure(code: u16, reason: &str) -> Response {
     let status = json!({
         "apiVersion": "v1", "kind": "Status", "status": "Failure",
@@ -120,6 +157,11 @@ fn failure(code: u16, reason: &str) -> Response {
         .into_response()
 }
 
+fn metadata_only(headers: &axum::http::HeaderMap) {
+    let accepted = headers["accept"].to_str().unwrap();
+    assert!(accepted.contains("as=PartialObjectMetadata"), "{accepted}");
+}
+
 async fn answer(State(api): State<Api>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
@@ -127,6 +169,10 @@ async fn answer(State(api): State<Api>, request: Request) -> Response {
     let path = head.uri.path();
     let watch = query.contains("watch=true");
     let verb = if watch { "WATCH" } else { head.method.as_str() };
+    let name = path.strip_prefix("/api/v1/namespaces/");
+    if name.is_some_and(|name| api.state.lock().unwrap().silent.contains(name)) {
+        return std::future::pending().await;
+    }
     let mut state = api.state.lock().unwrap();
     state.asked.insert(format!("{verb} {path}"));
     match (verb, path) {
@@ -137,11 +183,7 @@ async fn answer(State(api): State<Api>, request: Request) -> Response {
         .into_response(),
         ("WATCH", SECRETS) => {
             assert!(query.contains("fieldSelector=metadata.name%3Dkeeper-injector-tls"), "{query}");
-            let events = stream::unfold(api.events.subscribe(), |mut events| async {
-                let line = format!("{}\n", events.recv().await.ok()?);
-                Some((Ok::<_, std::io::Error>(Bytes::from(line)), events))
-            });
-            Body::from_stream(events).into_response()
+            watched(api.events.subscribe())
         }
         ("GET", SECRETS) => axum::Json(json!({
             "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList",
@@ -177,6 +219,26 @@ async fn answer(State(api): State<Api>, request: Request) -> Response {
             state.configuration["webhooks"][0]["clientConfig"]["caBundle"] = bundle;
             state.applied.push(applied);
             axum::Json(state.configuration.clone()).into_response()
+        }
+        ("WATCH", NAMESPACES) => watched(api.namespace_events.subscribe()),
+        ("GET", NAMESPACES) if state.no_lists => failure(403, "Forbidden"),
+        ("GET", NAMESPACES) => {
+            metadata_only(&head.headers);
+            let of = |(name, annotations): (&String, &Value)| namespace_object(name, annotations);
+            let items: Vec<_> = state.namespaces.iter().map(of).collect();
+            axum::Json(json!({
+                "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList",
+                "metadata": {"resourceVersion": "100"}, "items": items,
+            }))
+            .into_response()
+        }
+        ("GET", path) if path.starts_with("/api/v1/namespaces/") => {
+            metadata_only(&head.headers);
+            let name = path.rsplit('/').next().unwrap();
+            match state.new_namespaces.get(name) {
+                Some(annotations) => axum::Json(namespace_object(name, annotations)).into_response(),
+                None => failure(404, "NotFound"),
+            }
         }
         _ => failure(403, "Forbidden"),
     }
@@ -289,13 +351,13 @@ impl Replica {
     }
 
     /// One admission as the API server does it: a new connection, with what it trusts now.
-    async fn admit(&self, api: &Api) {
+    async fn review(&self, api: &Api, namespace: &str, pod: Value) -> Value {
         let review = json!({
             "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
             "request": {
-                "uid": "u", "operation": "CREATE", "namespace": "shop",
+                "uid": "u", "operation": "CREATE", "namespace": namespace,
                 "kind": {"group": "", "version": "v1", "kind": "Pod"},
-                "object": {"metadata": {"annotations": {}}, "spec": {"containers": []}},
+                "object": pod,
             },
         });
         let url = format!("https://{SERVICE}:{}/mutate", self.https.port());
@@ -303,8 +365,32 @@ impl Replica {
         let request = request
             .header("content-type", "application/json")
             .body(review.to_string());
-        let answer = request.send().await.unwrap().text().await.unwrap();
-        assert!(answer.contains(r#""allowed":true"#), "{answer}");
+        let answer = request.send().await.unwrap().bytes().await.unwrap();
+        let answer: Value = serde_json::from_slice(&answer).unwrap();
+        answer["response"].clone()
+    }
+
+    async fn admit(&self, api: &Api) {
+        let pod = json!({"metadata": {"annotations": {}}, "spec": {"containers": []}});
+        let answer = self.review(api, "shop", pod).await;
+        assert_eq!(answer["allowed"], true, "{answer}");
+    }
+
+    /// The agents' refresh interval, in seconds, in a pod that states none, or the code and the message of a refusal.
+    async fn interval(&self, api: &Api, namespace: &str) -> Result<u64, (u64, String)> {
+        let pod = json!({
+            "metadata": {"annotations": {"keeper.security/inject": "true", "keeper.security/ksm-config": "keeper-auth"}},
+            "spec": {"containers": [{"name": "app", "image": "busybox"}]},
+        });
+        let answer = self.review(api, namespace, pod).await;
+        let Some(patch) = answer["patch"].as_str() else {
+            let status = &answer["status"];
+            let message = status["message"].as_str().unwrap().to_owned();
+            return Err((status["code"].as_u64().unwrap(), message));
+        };
+        let patch = String::from_utf8(STANDARD.decode(patch).unwrap()).unwrap();
+        let (_, rest) = patch.split_once(r#"refreshIntervalSeconds\":"#).unwrap();
+        Ok(rest.split(',').next().unwrap().parse().unwrap())
     }
 
     async fn expiry(&self) -> i64 {
@@ -400,6 +486,8 @@ async fn two_replicas_agree_renew_and_recover_without_failing_an_admission() {
         format!("PATCH {SECRET}"),
         format!("GET {CONFIGURATION}"),
         format!("PATCH {CONFIGURATION}"),
+        format!("GET {NAMESPACES}"),
+        format!("WATCH {NAMESPACES}"),
     ]
     .into();
     assert_eq!(
@@ -452,6 +540,68 @@ async fn a_secret_of_somebody_else_is_not_overwritten() {
             .contains("pending: serving certificate")
     );
     assert_eq!(api.state.lock().unwrap().secret, Some(theirs));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn namespaces_are_known_before_it_is_ready_and_watched_from_then_on() {
+    provider();
+    let api = Api::start().await;
+    let interval = |text: &str| json!({"keeper.security/refresh-interval": text});
+    {
+        let mut state = api.state.lock().unwrap();
+        state.no_lists = true;
+        state.namespaces.insert("listed".into(), interval("10m"));
+        state.new_namespaces.insert("new".into(), interval("20m"));
+        state.silent.insert("silent".into());
+    }
+    let folder = folder(&api);
+    let replica = Replica::start(folder.path(), &[]).await;
+    until("nothing but the namespaces is pending", async || {
+        replica.ready().await == "pending: namespaces\n"
+    })
+    .await;
+    until("the log says why", async || {
+        let log = replica.log.lock().unwrap();
+        log.contains("the watch on the namespaces broke") && log.contains("Forbidden")
+    })
+    .await;
+    api.state.lock().unwrap().no_lists = false;
+    until("it is ready", async || replica.ready().await == "ok\n").await;
+
+    assert_eq!(replica.interval(&api, "shop").await, Ok(300));
+    assert_eq!(replica.interval(&api, "listed").await, Ok(600));
+    api.annotate("listed", interval("15m"));
+    until("the new default", async || {
+        replica.interval(&api, "listed").await == Ok(900)
+    })
+    .await;
+    // The watch has not told of this one, of that one nobody knows, and nobody hears of the third.
+    assert_eq!(replica.interval(&api, "new").await, Ok(1200));
+    let (code, message) = replica.interval(&api, "absent").await.unwrap_err();
+    assert_eq!(code, 503, "{message}");
+    assert!(message.contains("no such namespace"), "{message}");
+    let (code, message) = replica.interval(&api, "silent").await.unwrap_err();
+    assert_eq!(code, 503, "{message}");
+    assert!(message.contains("cannot be read; try again"), "{message}");
+
+    let asked = api.state.lock().unwrap().asked.clone();
+    for known in ["shop", "listed"] {
+        assert!(
+            !asked.contains(&format!("GET {NAMESPACES}/{known}")),
+            "{asked:?}"
+        );
+    }
+    // A mistake is the namespace's, and a name is no path.
+    api.annotate("listed", interval("soon"));
+    until("the mistake is seen", async || {
+        let answer = replica.interval(&api, "listed").await;
+        answer.is_err_and(|(code, message)| {
+            code == 422 && message.contains("an annotation of the namespace listed: ")
+        })
+    })
+    .await;
+    let (code, _) = replica.interval(&api, "new/secrets").await.unwrap_err();
+    assert_eq!(code, 400);
 }
 
 async fn refusal(folder: &Path, more: &[&str]) -> (Option<i32>, String) {

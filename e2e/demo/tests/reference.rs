@@ -171,6 +171,7 @@ fn manifests_of_the_pages_are_excerpts_of_the_examples() {
     let examples = examples();
     for page in [
         "README.md",
+        "docs/namespaces.md",
         "docs/paths.md",
         "docs/reference/config.md",
         "docs/reloading.md",

@@ -42,9 +42,15 @@ impl Namespace {
         // A name that an earlier run on the same node did not use: a namespace takes its time to go.
         let name = format!("{test}-{}", std::process::id());
         create(&name, labels);
+        Self::of_manifest(&name)
+    }
+
+    /// One that a manifest has made: what pods need comes into it, and it goes with the test, too.
+    #[must_use]
+    pub fn of_manifest(name: &str) -> Self {
         let namespace = Self {
-            keeper: Keeper::new(&name),
-            name,
+            keeper: Keeper::new(name),
+            name: name.to_owned(),
         };
         let _ = run("cluster", &["keeper", &namespace.name], &[], None)
             .expect_success("cluster keeper");

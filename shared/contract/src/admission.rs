@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::inject::{self, Roots};
 use crate::layout;
+use crate::namespace::Namespace;
 use crate::plan;
 use crate::pod::{self, Pod};
 use crate::problem::{Denial, Findings, Reason};
@@ -37,7 +38,7 @@ pub enum Decision {
 /// Why a pod is left as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SkipReason {
-    /// Its namespace is the system's, the injector's own, or excluded.
+    /// Its namespace is the system's, the injector's own, or excluded, by the chart or by its label.
     Namespace,
     /// It does not ask for injection.
     NotAsked,
@@ -106,8 +107,22 @@ impl fmt::Display for Shape {
 /// Deciding on a pod that this has patched changes nothing more, except where something was lost or added
 /// since: the marker, or containers that lack the secrets.
 #[must_use]
-pub fn admit(pod: &Value, namespace: &str, settings: &Settings, cluster: &Cluster) -> Decision {
-    if settings.leaves_alone(namespace) {
+pub fn admit<'a>(
+    pod: &Value,
+    namespace: impl Into<Namespace<'a>>,
+    settings: &Settings,
+    cluster: &Cluster,
+) -> Decision {
+    decide(pod, &namespace.into(), settings, cluster)
+}
+
+fn decide(
+    pod: &Value,
+    namespace: &Namespace<'_>,
+    settings: &Settings,
+    cluster: &Cluster,
+) -> Decision {
+    if settings.leaves_alone(namespace.name) || namespace.declines() {
         return Decision::Skipped(SkipReason::Namespace);
     }
     let Some(annotations) = pod::annotations(pod) else {
@@ -130,12 +145,12 @@ pub fn admit(pod: &Value, namespace: &str, settings: &Settings, cluster: &Cluste
         Ok(view) => view,
         Err(error) => {
             findings.problem("inject", Reason::UnsupportedPod, error);
-            request::read(&ours, &settings.defaults, &mut findings);
+            request::read(&ours, namespace, &settings.defaults, &mut findings);
             return denied(findings);
         }
     };
     if findings.problems.is_empty()
-        && let Some(decision) = again(&view)
+        && let Some(decision) = again(&view, namespace, settings)
     {
         return decision;
     }
@@ -146,7 +161,7 @@ pub fn admit(pod: &Value, namespace: &str, settings: &Settings, cluster: &Cluste
             "Windows pods cannot be injected: remove it",
         );
     }
-    let request = request::read(&ours, &settings.defaults, &mut findings);
+    let request = request::read(&ours, namespace, &settings.defaults, &mut findings);
     let plan = plan::plan(request, &view, settings, cluster, &mut findings);
     match plan {
         Some(plan) if findings.problems.is_empty() => Decision::Injected(Injection {
@@ -166,7 +181,7 @@ fn denied(findings: Findings) -> Decision {
 }
 
 /// The decision on a pod that is injected already: told by our containers, never by a marker.
-fn again(pod: &Pod<'_>) -> Option<Decision> {
+fn again(pod: &Pod<'_>, namespace: &Namespace<'_>, settings: &Settings) -> Option<Decision> {
     let ours: Vec<_> = pod
         .containers
         .iter()
@@ -188,9 +203,10 @@ fn again(pod: &Pod<'_>) -> Option<Decision> {
         .env(layout::CONFIG_ENV)
         .and_then(plan::read_config_env);
     // What did not parse then was denied then.
-    let named = pod
-        .annotation("containers")
-        .and_then(|text| text.parse().ok());
+    let inherited = || namespace.values().get("containers").copied();
+    let default = || settings.defaults.get("containers").map(String::as_str);
+    let named = pod.annotation("containers").or_else(inherited);
+    let named = named.or_else(default).and_then(|text| text.parse().ok());
     let position = ours.iter().filter(|c| c.list == pod::INIT_CONTAINERS);
     let position = position.map(|c| c.index).min().unwrap_or_default();
     let targets = targets::choose_again(named.as_ref(), position, pod);

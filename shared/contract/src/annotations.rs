@@ -1,5 +1,5 @@
-//! Every `keeper.security/*` annotation, once: the parser, "did you mean", the defaults of the chart and the
-//! reference page all read this table.
+//! Every `keeper.security/*` annotation, once: the parser, "did you mean", the defaults of namespaces and chart and
+//! the reference page all read this table.
 
 use std::borrow::Cow;
 
@@ -65,7 +65,7 @@ pub enum Kind {
 pub enum Scope {
     /// On a pod only.
     Pod,
-    /// On a pod; its default may come from the chart.
+    /// On a pod; its default may come from the namespace, or from the chart.
     Defaultable,
 }
 
@@ -126,11 +126,6 @@ impl Annotation {
 
     const fn defaultable(mut self) -> Self {
         self.scope = Scope::Defaultable;
-        self
-    }
-
-    const fn pod_only(mut self) -> Self {
-        self.scope = Scope::Pod;
         self
     }
 
@@ -246,7 +241,7 @@ pub const TABLE: &[Annotation] = {
         row(Authentication, "ca-cert-key", DataKey, "ca.crt",
             "The key that holds the PEM text. Belongs to the `ca-cert-secret` or `ca-cert-configmap` that is set in the same place.").default("ca.crt"),
         row(Authentication, "proxy", Text, "http://proxy.corp:3128",
-            "Proxy for calls to Keeper: `http://` or `https://`, host and port, without user or password. `none`: no proxy, whatever the chart says. See [proxies](../proxies.md).").default("none"),
+            "Proxy for calls to Keeper: `http://` or `https://`, host and port, without user or password. `none`: no proxy, whatever namespace or chart say. See [proxies](../proxies.md).").default("none"),
 
         row(Secrets, "secret", Selections, "Orders DB",
             "Selections, separated by commas; each becomes a file."),
@@ -284,15 +279,15 @@ pub const TABLE: &[Annotation] = {
         row(Behaviour, "strict-lookup", Boolean, "true",
             "`true`: several records with one title are an error. Otherwise the first by UID is taken, with a warning in the log. In a notation they always are an error.").default("false"),
         row(Behaviour, "signal", Text, "SIGHUP",
-            "Signal to the application after a change: SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2 or SIGWINCH, with or without `SIG`. The pod's containers share their processes then, and the injected ones run as the UID that the pod states.").pod_only(),
+            "Signal to the application after a change: SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2 or SIGWINCH, with or without `SIG`. The pod's containers share their processes then, and the injected ones run as the UID that the pod states."),
         row(Behaviour, "signal-process", Text, "nginx",
-            "The signal goes to each process of this name. Without it: to the main process of each container.").pod_only(),
+            "The signal goes to each process of this name. Without it: to the main process of each container."),
         row(Behaviour, "reload-url", Text, "http://localhost:8080/-/reload",
-            "Gets an empty `POST` after a change. Plain HTTP; the host is `localhost` or a loopback address.").pod_only(),
+            "Gets an empty `POST` after a change. Plain HTTP; the host is `localhost` or a loopback address."),
         row(Behaviour, "restart-on-change", Boolean, "true",
             "Rolling restart of the owning workload after a change.").default("false").not_yet(),
         row(Behaviour, "containers", Names, "app, migrate",
-            "Which containers get the files, init containers too: names, separated by commas. Without it: all.").pod_only(),
+            "Which containers get the files, init containers too: names, separated by commas. Without it: all."),
         row(Behaviour, "init-position", OneOf(&["first", "last"]), "last",
             "Place of the injected containers among the init containers. `last`: the pod's own init containers run before, and get no files.").default("first"),
         row(Behaviour, "sidecar-mode", OneOf(&["auto", "native", "classic"]), "native",

@@ -28,7 +28,11 @@ mod format;
 mod identity;
 #[cfg(feature = "admission")]
 mod inject;
+#[cfg(feature = "admission")]
+mod layers;
 pub mod layout;
+#[cfg(feature = "admission")]
+mod namespace;
 #[cfg(feature = "admission")]
 mod outfit;
 #[cfg(feature = "admission")]
@@ -71,6 +75,8 @@ pub use agent_config::{
     AgentConfig, Auth, Directory, Environment, Exec, FolderOutput, FolderRef, Format, LogFormat,
     LogLevel, Naming, OnStale, Output, Place, Proxy, Selection, Variables,
 };
+#[cfg(feature = "admission")]
+pub use namespace::{Namespace, NamespaceSettings};
 #[cfg(feature = "admission")]
 pub use problem::{Denial, Problem, Reason};
 pub use proxy::{NoProxy, NoProxyError, ProxyError, ProxyUrl};

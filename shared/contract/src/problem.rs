@@ -1,6 +1,7 @@
 //! What is wrong with a pod's annotations: every problem at once, each with the annotation that causes it
 //! and a cure. [`Denial`]'s text is what the user sees in kubectl.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::annotations;
@@ -17,6 +18,8 @@ const WARNING_CHARS: usize = 256;
 pub struct Problem {
     /// The annotation that causes it, with its prefix.
     pub annotation: String,
+    /// The namespace whose annotation it is; none: the pod's own, or one that is missing.
+    pub namespace: Option<String>,
     /// Its kind, for a metric's label.
     pub reason: Reason,
     /// One line: what is wrong, and the cure.
@@ -93,7 +96,20 @@ impl fmt::Display for Reason {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.annotation, self.message)
+        let place = Place(self.namespace.as_deref());
+        write!(f, "{}{place}: {}", self.annotation, self.message)
+    }
+}
+
+/// Where an annotation stands, said where that is not the pod.
+struct Place<'a>(Option<&'a str>);
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(namespace) => write!(f, ", an annotation of the namespace {namespace}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -125,13 +141,27 @@ impl std::error::Error for Denial {}
 pub(crate) struct Findings {
     pub(crate) problems: Vec<Problem>,
     pub(crate) warnings: Vec<String>,
+    /// Names without prefix of annotations that stand on the pod's namespace and not on the pod, and its name.
+    inherited: BTreeSet<String>,
+    namespace: String,
 }
 
 impl Findings {
+    /// From now on, findings about these annotations (without prefix) are about the namespace's.
+    pub(crate) fn inherit<'a>(&mut self, namespace: &str, names: impl Iterator<Item = &'a str>) {
+        namespace.clone_into(&mut self.namespace);
+        self.inherited = names.map(str::to_owned).collect();
+    }
+
+    fn namespace_of(&self, name: &str) -> Option<&str> {
+        self.inherited.contains(name).then_some(&self.namespace)
+    }
+
     /// Records a problem with the annotation `name` (without prefix).
     pub(crate) fn problem(&mut self, name: &str, reason: Reason, message: impl fmt::Display) {
         self.problems.push(Problem {
             annotation: format!("{}{}", annotations::PREFIX, clip(name, QUOTED)),
+            namespace: self.namespace_of(name).map(str::to_owned),
             reason,
             message: message.to_string(),
         });
@@ -139,7 +169,8 @@ impl Findings {
 
     /// Records a warning about the annotation `name` (without prefix), cut to what an API answer carries.
     pub(crate) fn warn(&mut self, name: &str, message: impl fmt::Display) {
-        let text = format!("{}{name}: {message}", annotations::PREFIX);
+        let place = Place(self.namespace_of(name));
+        let text = format!("{}{name}{place}: {message}", annotations::PREFIX);
         self.warnings.push(clip(&text, WARNING_CHARS));
     }
 }
@@ -160,6 +191,25 @@ mod tests {
             denial.to_string(),
             "keeper.security/inject: say true or false\nkeeper.security/two\u{fffd}lines: unknown"
         );
+    }
+
+    #[test]
+    fn what_the_pod_does_not_say_is_told_apart() {
+        let mut findings = Findings::default();
+        findings.inherit("shop", ["cache"].into_iter());
+        findings.problem("cache", Reason::BadValue, "bad");
+        findings.problem("proxy", Reason::BadValue, "bad");
+        findings.warn("cache", "long");
+        let texts: Vec<_> = findings.problems.iter().map(ToString::to_string).collect();
+        let named = "keeper.security/cache, an annotation of the namespace shop: ";
+        assert_eq!(
+            texts,
+            [
+                format!("{named}bad"),
+                "keeper.security/proxy: bad".to_owned()
+            ]
+        );
+        assert_eq!(findings.warnings, [format!("{named}long")]);
     }
 
     #[test]

@@ -16,9 +16,10 @@ An annotation with this prefix that is not in here is refused, with the name tha
 **not yet** is known, but this version does not do it: it is refused too, unless its value is the default. All problems of a
 pod are reported at once.
 
-Those marked (chart) may have a cluster-wide default, set by the chart's `defaults` and `sidecarResources`; a pod's own
-annotation wins. What selects, `ksm-config` and `auth-secret`, and the two `ca-cert-` sources go together: a pod that sets one
-of such a pair takes nothing of it from the chart.
+Those marked (namespace) may also stand on the pod's namespace, for all of its pods: [namespaces](../namespaces.md). Many of them have a
+cluster-wide default in the chart, too, by its `defaults`, `proxy` and `sidecarResources`. The pod's own annotation goes before its
+namespace's, and that before the chart's. `ksm-config` and `auth-secret`, and the two `ca-cert-` sources, go together: where one of such a
+pair is set, neither is taken from further away.
 
 What a value may select, and where it is published: [selections](selections.md).
 ";
@@ -67,7 +68,7 @@ fn row(annotation: &Annotation) -> String {
     let mut default = annotation.default.map_or(String::new(), code);
     if annotation.scope == Scope::Defaultable {
         let space = if default.is_empty() { "" } else { " " };
-        let _ = write!(default, "{space}(chart)");
+        let _ = write!(default, "{space}(namespace)");
     }
     let status = match annotation.status {
         Status::Working => "",

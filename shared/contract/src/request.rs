@@ -1,5 +1,5 @@
-//! What a pod asks for: its annotations over the chart's defaults over the table's, as types. Problems are
-//! collected on the way, so that all of them are reported at once.
+//! What a pod asks for: its annotations over its namespace's, the chart's and the table's defaults, as types.
+//! Problems are collected on the way, so that all of them are reported at once.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,6 +14,8 @@ use crate::config_yaml::{self, Config};
 use crate::duration::{GoDuration, RefreshInterval};
 use crate::files::{self, File};
 use crate::folders::{self, FolderRequest};
+use crate::layers::{Layers, Values};
+use crate::namespace::Namespace;
 use crate::problem::{Findings, LISTED, Problem, Reason, quoted};
 use crate::proxy::{ProxyChoice, ProxyUrl};
 use crate::quantity::Quantity;
@@ -81,6 +83,7 @@ pub(crate) struct MetricsPort {
 /// Reads the annotations of a pod: by name without prefix, as far as they have ours.
 pub(crate) fn read(
     pod: &BTreeMap<&str, &Value>,
+    namespace: &Namespace<'_>,
     defaults: &BTreeMap<String, String>,
     findings: &mut Findings,
 ) -> Request {
@@ -91,24 +94,22 @@ pub(crate) fn read(
             None => findings.problem(name, Reason::BadValue, "the value is no text: quote it"),
         }
     }
-    screen(&texts, findings);
+    screen(&texts, Place::Pod, findings);
+    let inherited = inherit(&texts, namespace, findings);
     if texts.contains_key("injected") {
         findings.warn(
             "injected",
             "is the injector's own marker and need not be set",
         );
     }
-    let defaults = defaults
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.as_str()))
-        .collect();
-    let mut reader = Reader {
+    let layers = Layers {
         pod: texts,
-        defaults,
-        findings,
+        namespace: inherited,
+        chart: texts_of(defaults),
     };
+    let mut reader = Reader { layers, findings };
     let request = reader.request();
-    if request.auth_secret.is_none() && !reader.has_any(&["ksm-config", "auth-secret"]) {
+    if request.auth_secret.is_none() && !reader.layers.has_any(&["ksm-config", "auth-secret"]) {
         reader.findings.problem(
             "ksm-config",
             Reason::MissingConfig,
@@ -118,34 +119,54 @@ pub(crate) fn read(
     request
 }
 
+/// The defaults that a pod takes from its namespace. From here on, findings about them name the namespace.
+fn inherit<'a>(pod: &Values<'_>, namespace: &Namespace<'a>, findings: &mut Findings) -> Values<'a> {
+    let mut values = namespace.values();
+    findings.inherit(namespace.name, values.keys().copied());
+    screen(&values, Place::Default, findings);
+    if let Some(problem) = namespace.oversize() {
+        findings.problem("inject", Reason::TooLarge, problem);
+    }
+    values.retain(|name, _| {
+        !pod.contains_key(name)
+            && annotations::find(name).is_some_and(|(a, _)| a.scope == Scope::Defaultable)
+    });
+    findings.inherit(namespace.name, values.keys().copied());
+    values
+}
+
 /// What is wrong with the chart's defaults; empty: nothing.
 pub(crate) fn check_defaults(defaults: &BTreeMap<String, String>) -> Vec<Problem> {
     let mut findings = Findings::default();
-    let values: BTreeMap<&str, &str> = defaults
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.as_str()))
-        .collect();
-    screen(&values, &mut findings);
-    for name in values.keys() {
-        if annotations::find(name).is_some_and(|(a, _)| a.scope == Scope::Pod) {
-            findings.problem(
-                name,
-                Reason::Conflict,
-                "can only be set on a pod, it has no default: remove it here",
-            );
-        }
-    }
+    let chart = texts_of(defaults);
+    screen(&chart, Place::Default, &mut findings);
+    let layers = Layers {
+        chart,
+        ..Layers::default()
+    };
     Reader {
-        pod: BTreeMap::new(),
-        defaults: values,
+        layers,
         findings: &mut findings,
     }
     .request();
     findings.problems
 }
 
-/// Unknown annotations, and those that this version does not do.
-fn screen(values: &BTreeMap<&str, &str>, findings: &mut Findings) {
+fn texts_of(values: &BTreeMap<String, String>) -> Values<'_> {
+    let text = |(name, value)| -> (&str, &str) { (String::as_str(name), String::as_str(value)) };
+    values.iter().map(text).collect()
+}
+
+/// Where annotations were found.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Pod,
+    /// On a namespace, or in the chart.
+    Default,
+}
+
+/// Unknown annotations, those that this version does not do, and those that have no default.
+fn screen(values: &Values<'_>, place: Place, findings: &mut Findings) {
     for (name, value) in values {
         // Looking for the nearest name costs something, and problems behind these are not listed.
         let listed = findings.problems.len() < LISTED;
@@ -159,6 +180,21 @@ fn screen(values: &BTreeMap<&str, &str>, findings: &mut Findings) {
                     annotations::nearest(name)
                 ),
             ),
+            Some((annotation, _)) if place == Place::Default && annotation.scope == Scope::Pod => {
+                let more = match annotation.name {
+                    "inject" => {
+                        "; pods ask one by one, and the namespace label keeper.security/inject=disabled leaves all of them alone"
+                    }
+                    _ => "",
+                };
+                findings.problem(
+                    name,
+                    Reason::Conflict,
+                    format_args!(
+                        "can only be set on a pod, it has no default: remove it here{more}"
+                    ),
+                );
+            }
             Some((annotation, _))
                 if annotation.status == Status::NotYet && !annotation.is_default(value) =>
             {
@@ -176,10 +212,9 @@ fn screen(values: &BTreeMap<&str, &str>, findings: &mut Findings) {
     }
 }
 
-/// Looks values up in the pod, the chart's defaults and the table, in this order.
+/// Looks values up in the layers, and then in the table.
 struct Reader<'a> {
-    pod: BTreeMap<&'a str, &'a str>,
-    defaults: BTreeMap<&'a str, &'a str>,
+    layers: Layers<'a>,
     findings: &'a mut Findings,
 }
 
@@ -194,7 +229,7 @@ impl<'a> Reader<'a> {
                 .value::<ProxyChoice>("proxy")
                 .and_then(|choice| choice.0),
             files: files.into_iter().chain(config.files).collect(),
-            folders: folders::read(&self.pod, self.findings)
+            folders: folders::read(&self.layers.pod, self.findings)
                 .into_iter()
                 .chain(config.folders)
                 .collect(),
@@ -207,9 +242,9 @@ impl<'a> Reader<'a> {
             cache: self.value("cache"),
             on_stale: self.value("on-stale"),
             strict_lookup: self.flag("strict-lookup"),
-            signal: self.value("signal"),
+            signal: self.for_refreshed("signal"),
             signal_process: self.signal_process(),
-            reload_url: self.value("reload-url"),
+            reload_url: self.for_refreshed("reload-url"),
             containers: self.value("containers"),
             init_position: self.value("init-position"),
             sidecar_mode: self.value("sidecar-mode"),
@@ -218,7 +253,7 @@ impl<'a> Reader<'a> {
             tmpfs_size: self.tmpfs_size(),
             metrics_port: MetricsPort {
                 port: self.value("metrics-port"),
-                stated: self.pod.contains_key("metrics-port"),
+                stated: self.layers.pod.contains_key("metrics-port"),
             },
             cpu_request: self.value("sidecar-cpu-request"),
             cpu_limit: self.value("sidecar-cpu-limit"),
@@ -228,19 +263,11 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn has_any(&self, names: &[&str]) -> bool {
-        names
-            .iter()
-            .any(|name| self.pod.contains_key(name) || self.defaults.contains_key(name))
-    }
-
     /// The value of an annotation, or its default.
     fn value<T: FromStr<Err: fmt::Display>>(&mut self, name: &str) -> Option<T> {
         let text = self
-            .pod
+            .layers
             .get(name)
-            .or_else(|| self.defaults.get(name))
-            .copied()
             .or_else(|| annotations::find(name)?.0.default)?;
         self.parsed(name, text)
     }
@@ -266,26 +293,9 @@ impl<'a> Reader<'a> {
         self.value::<Boolean>(name).is_some_and(|flag| flag.0)
     }
 
-    /// The values of a group of annotations that go together: the pod's if it sets any, else the chart's.
-    fn group(&self, names: &[&str]) -> BTreeMap<&'a str, &'a str> {
-        let of = |values: &BTreeMap<&'a str, &'a str>| -> BTreeMap<&'a str, &'a str> {
-            values
-                .iter()
-                .filter(|(name, _)| names.contains(name))
-                .map(|(name, value)| (*name, *value))
-                .collect()
-        };
-        let stated = of(&self.pod);
-        if stated.is_empty() {
-            of(&self.defaults)
-        } else {
-            stated
-        }
-    }
-
     fn auth_secret(&mut self) -> Option<ObjectName> {
-        let group = self.group(&["ksm-config", "auth-secret"]);
-        if self.pod.contains_key("auth-secret") {
+        let group = self.layers.group(&["ksm-config", "auth-secret"]);
+        if group.contains_key("auth-secret") {
             self.findings.warn(
                 "auth-secret",
                 format_args!("is the old name of {PREFIX}ksm-config"),
@@ -311,25 +321,22 @@ impl<'a> Reader<'a> {
     }
 
     fn ca(&mut self) -> Option<CaSource> {
-        let group = self.group(&["ca-cert-secret", "ca-cert-configmap"]);
-        let both = group.len() > 1;
-        let source = group.into_iter().next();
-        if both {
+        const SOURCES: [&str; 2] = ["ca-cert-secret", "ca-cert-configmap"];
+        let group = self.layers.group(&SOURCES);
+        if group.len() > 1 {
             self.findings.problem(
                 "ca-cert-configmap",
                 Reason::Conflict,
                 format_args!("excludes {PREFIX}ca-cert-secret: remove one of them"),
             );
         }
-        // A source of the pod's own does not take the key of the chart's source.
-        let own = source.is_some_and(|(name, _)| self.pod.contains_key(name));
-        let key = match self.pod.get("ca-cert-key") {
+        let key = match self.layers.beside(&SOURCES, "ca-cert-key") {
             Some(text) => self.parsed("ca-cert-key", text),
-            None if own => "ca.crt".parse().ok(),
-            None => self.value("ca-cert-key"),
+            None => "ca.crt".parse().ok(),
         };
+        let source = group.into_iter().next();
         let Some((name, text)) = source else {
-            if self.has_any(&["ca-cert-key"]) {
+            if self.layers.has_any(&["ca-cert-key"]) {
                 self.findings.problem(
                     "ca-cert-key",
                     Reason::Conflict,
@@ -352,7 +359,7 @@ impl<'a> Reader<'a> {
     }
 
     fn config(&mut self) -> Config {
-        match self.pod.get("config") {
+        match self.layers.pod.get("config") {
             Some(text) => config_yaml::read(text, self.findings),
             None => Config::default(),
         }
@@ -362,9 +369,9 @@ impl<'a> Reader<'a> {
     fn files(&mut self) -> (Vec<File>, Vec<Variables>) {
         let format = self.value("format");
         let prefix = self.value::<EnvPrefix>("env-prefix");
-        let written = variables::read(&self.pod, self.findings);
+        let written = variables::read(&self.layers.pod, self.findings);
         if !self.flag("inject-env-vars") {
-            if self.has_any(&["env-prefix"]) {
+            if self.layers.has_any(&["env-prefix"]) {
                 self.findings.problem(
                     "env-prefix",
                     Reason::Conflict,
@@ -373,10 +380,13 @@ impl<'a> Reader<'a> {
                     ),
                 );
             }
-            return (files::read(&self.pod, format, self.findings), written);
+            return (
+                files::read(&self.layers.pod, format, self.findings),
+                written,
+            );
         }
         // A rendering is of files: raw would be no way to write a record, and a variable for each field is.
-        let files = files::read(&self.pod, None, self.findings);
+        let files = files::read(&self.layers.pod, None, self.findings);
         let prefix = prefix.map_or(String::new(), |prefix| prefix.0);
         let (files, mut variables) = variables::in_place_of_files(files, &prefix, self.findings);
         if variables.is_empty() && self.findings.problems.is_empty() {
@@ -390,7 +400,10 @@ impl<'a> Reader<'a> {
     }
 
     fn env_method(&mut self, has_variables: bool) -> Option<EnvMethod> {
-        if self.has_any(&["env-method"]) && !has_variables && self.findings.problems.is_empty() {
+        if self.layers.has_any(&["env-method"])
+            && !has_variables
+            && self.findings.problems.is_empty()
+        {
             self.findings.problem(
                 "env-method",
                 Reason::Conflict,
@@ -413,8 +426,21 @@ impl<'a> Reader<'a> {
         Some(interval)
     }
 
+    /// How an application is told of a change. As a default it is for pods that are refreshed.
+    fn for_refreshed<T: FromStr<Err: fmt::Display>>(&mut self, name: &str) -> Option<T> {
+        let stated = self.layers.pod.contains_key(name);
+        let init_only = self
+            .layers
+            .get("init-only")
+            .and_then(|text| text.parse().ok());
+        match init_only {
+            Some(Boolean(true)) if !stated => None,
+            _ => self.value(name),
+        }
+    }
+
     fn signal_process(&mut self) -> Option<ProcessName> {
-        if self.has_any(&["signal-process"]) && !self.has_any(&["signal"]) {
+        if self.layers.has_any(&["signal-process"]) && !self.layers.has_any(&["signal"]) {
             self.findings.problem(
                 "signal-process",
                 Reason::Conflict,

@@ -106,20 +106,6 @@ fn a_pod_without_the_annotation_is_never_sent_to_the_webhook() {
 }
 
 #[test]
-fn a_namespace_may_decline_for_all_of_its_pods() {
-    let namespace = Namespace::with_labels("declines", &[("keeper.security/inject", "disabled")]);
-    namespace.apply(&pods::annotated(
-        "annotated",
-        &[("secret", "database-credentials")],
-        "exec sleep 3600",
-    ));
-    assert_eq!(
-        pods::injected(&namespace.get("pod", "annotated")).count(),
-        0
-    );
-}
-
-#[test]
 fn a_patched_pod_goes_through_unchanged() {
     let namespace = Namespace::new("again");
     let pod = pods::annotated(

@@ -10,6 +10,7 @@ mod asking;
 mod canary;
 mod classic;
 mod config;
+mod defaults;
 mod examples;
 mod faults;
 mod first_line;

@@ -9,6 +9,7 @@ mod again;
 mod annotations;
 mod config;
 mod identity;
+mod namespace;
 mod outputs;
 mod paths;
 mod properties;

@@ -1,7 +1,9 @@
 //! What holds for any pod: no panic, no change of what is the user's, and nothing happens twice.
 
+use std::collections::BTreeMap;
+
 use keeper_contract::annotations::TABLE;
-use keeper_contract::{Cluster, Decision, SkipReason, admit};
+use keeper_contract::{Cluster, Decision, Namespace, NamespaceSettings, SkipReason, admit};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
@@ -328,12 +330,16 @@ proptest! {
     }
 
     #[test]
-    fn any_annotations_are_decided_on(annotations in any_annotations()) {
+    fn any_annotations_are_decided_on(annotations in any_annotations(), defaults in any_annotations()) {
         let mut pod = crate::pod(&[]);
         for (name, value) in annotations {
             pod["metadata"]["annotations"][name] = value;
         }
-        match crate::decide(&pod) {
+        let text = |(name, value): (String, Value)| Some((name, value.as_str()?.to_owned()));
+        let defaults = defaults.into_iter().filter_map(text).collect();
+        let settings = NamespaceSettings::read(&BTreeMap::new(), &defaults);
+        let namespace = Namespace { name: "shop", settings: Some(&settings) };
+        match admit(&pod, namespace, &crate::settings(), &crate::CURRENT) {
             Decision::Injected(injection) => {
                 prop_assert!(injection.warnings.iter().all(|w| w.chars().count() <= 256));
                 apply(&pod, &injection);
