@@ -22,6 +22,7 @@ test: lint ## everything that needs no cluster
 lint: ## format, clippy, and what deny.toml bans
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	CARGO_PROFILE_DEV_PANIC=abort cargo clippy -p keeper-exec --bins --features freestanding -- -D warnings
 	./.ci/deny
 
 throttling: ## the tables (printed) and the plot of docs/throttling.md, simulated

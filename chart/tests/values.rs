@@ -28,6 +28,7 @@ fn settings_are_complete_by_default() {
             "noProxy": "",
             "resources": {"cpuRequest": "5m", "cpuLimit": null, "memoryRequest": "8Mi", "memoryLimit": null},
             "logFormat": "json",
+            "capabilities": {"fileKeyRef": false},
         })
     );
 }
@@ -49,6 +50,7 @@ defaults:
   refreshInterval: 10m
   failOnError: false
   logLevel: warn
+capabilities: {fileKeyRef: true}
 ";
     assert_eq!(
         settings(values),
@@ -69,6 +71,7 @@ defaults:
             "noProxy": ".corp,10.0.0.0/8",
             "resources": {"cpuRequest": "0.5", "cpuLimit": "2", "memoryRequest": "16Mi", "memoryLimit": "64Mi"},
             "logFormat": "text",
+            "capabilities": {"fileKeyRef": true},
         })
     );
     assert_eq!(

@@ -65,6 +65,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
       "noProxy" .Values.proxy.noProxy
       "resources" $resources
       "logFormat" .Values.logging.format
+      "capabilities" (dict "fileKeyRef" .Values.capabilities.fileKeyRef)
     | toYaml }}
 {{- end }}
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use keeper_contract::AgentConfig;
-use keeper_ksm::{Client, Folders, LookupError, Uid, Vault};
+use keeper_ksm::{Client, Folders, LookupError, Record, Uid, Vault};
 use zeroize::Zeroizing;
 
 use crate::attachments::{self, Attachments, Wanted};
@@ -19,15 +19,17 @@ use crate::metrics::Metrics;
 use crate::publish::{Content, Planned, PublishError, Published};
 use crate::render::{RenderError, render};
 use crate::schedule::KeeperClock;
-use crate::select::{Miss, Selector};
+use crate::select::{Miss, Selector, Selects};
 use crate::source::Source;
 use crate::staged::Staged;
 use crate::state::{Attachment, State, Store};
+use crate::variables::{self, Environment};
 
 /// Fetches the secrets of one pod and publishes them into its volume.
 pub struct Agent {
     config: AgentConfig,
     publishers: Vec<Destination>,
+    environment: Environment,
     source: Source,
     selector: Selector,
     attachments: Attachments,
@@ -126,7 +128,9 @@ impl Agent {
         }
         let file_limit = memory::largest_file(root.capacity());
         let answer_limit = memory::largest_answer(root.capacity());
+        let environment = Environment::open(&root, &config)?;
         let agent = Self {
+            environment,
             source: Source::new(&config, answer_limit, file_limit.bytes),
             attachments: Attachments::default(),
             folders: folders::Selected::default(),
@@ -165,7 +169,7 @@ impl Agent {
         self.folders.set_known(state.folders.clone());
     }
 
-    /// Whether a file of each output, and of each record that is known of a folder, is there, old or new.
+    /// Whether a file of each output, and of each record that is known of a folder, and the variables are there, old or new.
     #[must_use]
     pub fn is_published(&self) -> bool {
         let is_there = |directory: usize, path: &str| {
@@ -174,7 +178,8 @@ impl Agent {
         };
         let mut outputs = self.config.outputs.iter();
         let mut files = self.folders.published(&self.config);
-        outputs.all(|output| is_there(output.directory, &output.path))
+        self.environment.is_published()
+            && outputs.all(|output| is_there(output.directory, &output.path))
             && files.all(|(directory, path, _)| is_there(directory, &path))
     }
 
@@ -198,18 +203,21 @@ impl Agent {
         };
         refresh.answered = true;
         let publication = self.prepare(&fetched, &mut refresh, host).await;
+        let variables = self.variables(&fetched, &mut refresh);
         drop(fetched);
         if refresh.is_complete() {
             self.selector.all_found();
         }
         if refresh.is_complete() || may_be_partial {
             self.publish(publication, &mut refresh, host);
+            self.publish_variables(&variables, &mut refresh, host);
         }
         self.metrics.failed(&refresh.failures);
         refresh
     }
 
-    /// What is published now: a change of it is a change for the application.
+    /// The files that are published now: a change of them is a change for the application. Variables are none, as it
+    /// read them at its start.
     pub(crate) fn generations(&self) -> Vec<String> {
         self.publishers
             .iter()
@@ -219,7 +227,11 @@ impl Agent {
 
     /// Removes the files that the last publications replaced. To be called some seconds after them.
     pub fn remove_leftovers(&self) {
-        for publisher in &self.publishers {
+        for publisher in self
+            .publishers
+            .iter()
+            .chain(self.environment.destinations())
+        {
             if let Err(error) = publisher.remove_leftovers() {
                 tracing::warn!(%error, "old files cannot be removed");
             }
@@ -244,11 +256,10 @@ impl Agent {
         clock: &mut KeeperClock,
         host: &impl Host,
     ) -> Result<Fetched, Failure> {
-        let outputs = &self.config.outputs;
         let client = self.source.client()?;
         // Only an answer that holds everything tells what lies in a folder, and what no longer does.
         let filter = match self.config.folders.is_empty() {
-            true => self.selector.filter(outputs),
+            true => self.selector.filter(&self.config),
             false => Vec::new(),
         };
         let vault = get_secret(client, &filter, clock, &self.metrics, host).await?;
@@ -267,7 +278,7 @@ impl Agent {
         };
         let vault = &fetched.vault;
         if is_everything
-            && (self.selector.needs_folders(outputs, vault)
+            && (self.selector.needs_folders(&self.config, vault)
                 || self.folders.needs_tree(&self.config, vault))
         {
             match client.get_folders().await {
@@ -333,15 +344,9 @@ impl Agent {
         let mut rendered = Vec::with_capacity(config.outputs.len());
         let mut wanted = Vec::new();
         for (index, output) in config.outputs.iter().enumerate() {
-            let found = selector.resolve(
-                output,
-                &fetched.vault,
-                fetched.folders.as_ref(),
-                fetched.is_everything,
-            );
             let annotation = || output.annotation.clone();
-            let made = match found {
-                Ok(record) => {
+            let made = match resolve(selector, output, fetched, refresh) {
+                Some(record) => {
                     let made = match output.selection.attachment() {
                         Some(name) => {
                             let publisher = publishers.get(output.directory);
@@ -366,27 +371,47 @@ impl Agent {
                         Made::Nothing
                     })
                 }
-                Err(Miss::Absent) => {
-                    refresh.ask_again = true;
-                    Made::Nothing
-                }
-                Err(Miss::Lookup(error)) => {
-                    let failure = match (&error, &fetched.folders_failure) {
-                        // What is not found may be in a folder that we couldn't look up.
-                        (LookupError::NotFound { .. }, Some(folders)) => folders.clone().into(),
-                        _ => Failure::Selection {
-                            annotation: annotation(),
-                            error,
-                        },
-                    };
-                    refresh.failures.push(failure);
-                    Made::Nothing
-                }
+                None => Made::Nothing,
             };
             let record = selector.pin(output).map(|pin| pin.uid);
             rendered.push(Rendered { record, made });
         }
         (rendered, wanted)
+    }
+
+    /// The files of variables: all of them or none.
+    fn variables(&mut self, fetched: &Fetched, refresh: &mut Refresh) -> variables::Files {
+        let all = self.config.environment.iter().flat_map(|e| &e.variables);
+        let mut records = Vec::new();
+        let mut is_complete = true;
+        for one in all {
+            match resolve(&mut self.selector, one, fetched, refresh) {
+                Some(record) => records.push((one, record)),
+                None => is_complete = false,
+            }
+        }
+        match self.environment.render(records.into_iter()) {
+            Ok(files) => is_complete.then_some(files),
+            Err((one, error)) => {
+                let annotation = one.annotation.clone();
+                refresh.failures.push(Failure::Render { annotation, error });
+                None
+            }
+        }
+    }
+
+    fn publish_variables(&self, files: &variables::Files, refresh: &mut Refresh, host: &impl Host) {
+        for published in self.environment.publish(files, host.now(), host.random()) {
+            match published {
+                Ok(result) => {
+                    self.metrics.published(result);
+                    if let Published::Changed(files) = result {
+                        refresh.changed += files;
+                    }
+                }
+                Err(error) => refresh.failures.push(error.into()),
+            }
+        }
     }
 
     /// Publishes each directory on its own. What a directory has of one record stays of one revision: where an output
@@ -448,6 +473,33 @@ impl Agent {
             }
         }
     }
+}
+
+/// The record that `one` means; why there is none is recorded.
+fn resolve<'f>(
+    selector: &mut Selector,
+    one: &dyn Selects,
+    fetched: &'f Fetched,
+    refresh: &mut Refresh,
+) -> Option<&'f Record> {
+    let folders = fetched.folders.as_ref();
+    match selector.resolve(one, &fetched.vault, folders, fetched.is_everything) {
+        Ok(record) => return Some(record),
+        Err(Miss::Absent) => refresh.ask_again = true,
+        Err(Miss::Lookup(error)) => {
+            refresh
+                .failures
+                .push(match (&error, &fetched.folders_failure) {
+                    // What is not found may be in a folder that we couldn't look up.
+                    (LookupError::NotFound { .. }, Some(folders)) => folders.clone().into(),
+                    _ => Failure::Selection {
+                        annotation: one.annotation().to_owned(),
+                        error,
+                    },
+                });
+        }
+    }
+    None
 }
 
 /// One call to Keeper, timed; its answer, of whatever kind, tells Keeper's time.

@@ -35,6 +35,7 @@ mod staged;
 mod state;
 pub mod status;
 pub mod text;
+mod variables;
 pub mod wait;
 
 pub use agent::{Agent, Refresh};
@@ -44,7 +45,7 @@ pub use host::{Host, Node};
 pub use metrics::Metrics;
 pub use process::harden;
 pub use publish::PublishError;
-pub use render::{RenderError, env_name};
+pub use render::RenderError;
 pub use run::{Exit, Runner, Standing};
 pub use source::SourceError;
 pub use state::{Outcome, Pin, State, Store};

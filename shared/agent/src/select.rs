@@ -5,13 +5,48 @@
 //! needed. A record that is gone is looked up once more by its name, in an answer that holds everything, and
 //! then only taken if exactly one fits.
 
-use keeper_contract::{Output, Selection};
+use keeper_contract::{AgentConfig, Output, Selection, Variables};
 use keeper_ksm::{Folders, LookupError, Record, Uid, Vault};
 use keeper_notation::RecordRef;
 
 use crate::state::Pin;
 
-/// The records of the outputs.
+/// What selects a record: a file, or variables.
+pub(crate) trait Selects {
+    /// What of the vault.
+    fn selection(&self) -> &Selection;
+    /// The annotation that asks for it.
+    fn annotation(&self) -> &str;
+}
+
+impl Selects for Output {
+    fn selection(&self) -> &Selection {
+        &self.selection
+    }
+
+    fn annotation(&self) -> &str {
+        &self.annotation
+    }
+}
+
+impl Selects for Variables {
+    fn selection(&self) -> &Selection {
+        &self.selection
+    }
+
+    fn annotation(&self) -> &str {
+        &self.annotation
+    }
+}
+
+/// Everything that selects a record.
+pub(crate) fn all(config: &AgentConfig) -> impl Iterator<Item = &dyn Selects> {
+    let outputs = config.outputs.iter().map(|output| output as &dyn Selects);
+    let variables = config.environment.iter().flat_map(|e| &e.variables);
+    outputs.chain(variables.map(|one| one as &dyn Selects))
+}
+
+/// The records of the outputs and variables.
 #[derive(Debug)]
 pub(crate) struct Selector {
     pins: Vec<Pin>,
@@ -50,11 +85,11 @@ impl Selector {
     }
 
     /// The UIDs to ask for; none means everything.
-    pub(crate) fn filter(&self, outputs: &[Output]) -> Vec<Uid> {
+    pub(crate) fn filter(&self, config: &AgentConfig) -> Vec<Uid> {
         if self.ask_for_all {
             return Vec::new();
         }
-        let pinned = outputs.iter().map(|output| Some(self.pin(output)?.uid));
+        let pinned = all(config).map(|one| Some(self.pin(one)?.uid));
         let mut uids: Vec<Uid> = pinned.collect::<Option<_>>().unwrap_or_default();
         uids.sort_unstable();
         uids.dedup();
@@ -62,11 +97,11 @@ impl Selector {
     }
 
     /// Whether a folder path has to be followed to find all records in `vault`, which holds everything.
-    pub(crate) fn needs_folders(&self, outputs: &[Output], vault: &Vault) -> bool {
-        outputs.iter().any(|output| {
-            let reference = reference(&output.selection);
+    pub(crate) fn needs_folders(&self, config: &AgentConfig, vault: &Vault) -> bool {
+        all(config).any(|one| {
+            let reference = reference(one.selection());
             let known = self
-                .pin(output)
+                .pin(one)
                 .is_some_and(|pin| vault.get(pin.uid).is_some());
             !known
                 && reference.folder_and_title().is_some()
@@ -80,22 +115,19 @@ impl Selector {
     /// The record of an output. `is_everything` says that `vault` was not filtered.
     pub(crate) fn resolve<'v>(
         &mut self,
-        output: &Output,
+        one: &dyn Selects,
         vault: &'v Vault,
         folders: Option<&Folders>,
         is_everything: bool,
     ) -> Result<&'v Record, Miss> {
-        let (reference, exact) = (
-            reference(&output.selection),
-            self.is_exact(&output.selection),
-        );
+        let (reference, exact) = (reference(one.selection()), self.is_exact(one.selection()));
         let text = reference.to_string();
         let pin = self
             .pins
             .iter_mut()
             .find(|pin| pin.exact == exact && pin.reference == text);
         let Some(pin) = pin else {
-            let record = first(output, vault, folders, reference, exact).map_err(Miss::Lookup)?;
+            let record = first(one, vault, folders, reference, exact).map_err(Miss::Lookup)?;
             self.pins.push(Pin {
                 reference: text,
                 exact,
@@ -131,7 +163,7 @@ impl Selector {
             .and_then(|found| found.only(reference))
             .map_err(Miss::Lookup)?;
         tracing::info!(
-            annotation = output.annotation,
+            annotation = one.annotation(),
             gone = %pin.uid,
             record = %found.uid(),
             "a record is gone, taking the only other one of its name"
@@ -152,9 +184,9 @@ impl Selector {
         self.strict || matches!(selection, Selection::Notation(_))
     }
 
-    pub(crate) fn pin(&self, output: &Output) -> Option<&Pin> {
-        let exact = self.is_exact(&output.selection);
-        let reference = reference(&output.selection).to_string();
+    pub(crate) fn pin(&self, one: &dyn Selects) -> Option<&Pin> {
+        let exact = self.is_exact(one.selection());
+        let reference = reference(one.selection()).to_string();
         self.pins
             .iter()
             .find(|pin| pin.exact == exact && pin.reference == reference)
@@ -163,7 +195,7 @@ impl Selector {
 
 /// The record that a selection means at first.
 fn first<'v>(
-    output: &Output,
+    one: &dyn Selects,
     vault: &'v Vault,
     folders: Option<&Folders>,
     reference: &RecordRef,
@@ -175,7 +207,7 @@ fn first<'v>(
     }
     if !found.others.is_empty() {
         tracing::warn!(
-            annotation = output.annotation,
+            annotation = one.annotation(),
             record = %found.record.uid(),
             others = found.others.len(),
             "several records have this title, taking the first by UID"

@@ -4,7 +4,8 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use keeper_contract::AgentConfig;
+use keeper_contract::env_name::env_name;
+use keeper_contract::{AgentConfig, Naming, Variables};
 use rustix::io::Errno;
 use serde::Serialize;
 
@@ -15,8 +16,9 @@ use crate::folders::Selected;
 use crate::host::Host;
 use crate::run::Standing;
 use crate::schedule::{Grid, KeeperTime, Schedule};
-use crate::select::Selector;
+use crate::select::{Selector, Selects};
 use crate::state::{State, Store};
+use crate::variables::Environment;
 
 /// How a pod stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -30,7 +32,7 @@ pub struct Status {
     pub last_success_age_seconds: Option<u64>,
     /// Seconds until the next call to Keeper; none if there will be none, or it is being planned anew.
     pub next_call_in_seconds: Option<u64>,
-    /// The files.
+    /// The files, and the variables.
     pub outputs: Vec<OutputStatus>,
 }
 
@@ -38,7 +40,7 @@ pub struct Status {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OutputStatus {
-    /// Where the application sees it.
+    /// Where the application sees it. Of variables: their names, as `$LOGIN`, or `$DB_*` where the record has the names.
     pub path: String,
     /// The record that its selection means.
     pub record_uid: Option<String>,
@@ -72,22 +74,25 @@ impl Status {
             .enumerate()
             .map(|(index, directory)| Destination::existing(&root, config, index, directory))
             .collect();
-        let mut outputs: Vec<_> = config
-            .outputs
-            .iter()
-            .map(|output| {
-                let publisher = publishers.get(output.directory).and_then(Option::as_ref);
-                let pin = selector.pin(output);
-                OutputStatus {
-                    path: visible(config, output.directory, &output.path),
-                    record_uid: pin.map(|pin| pin.uid.to_string()),
-                    revision: pin.map(|pin| pin.revision),
-                    published_age_seconds: publisher
-                        .and_then(|publisher| publisher.published_at(&output.path))
-                        .map(|at| since(at).as_secs()),
-                }
-            })
-            .collect();
+        let pinned = |one: &dyn Selects, path: String, at: Option<SystemTime>| {
+            let pin = selector.pin(one);
+            OutputStatus {
+                path,
+                record_uid: pin.map(|pin| pin.uid.to_string()),
+                revision: pin.map(|pin| pin.revision),
+                published_age_seconds: at.map(|at| since(at).as_secs()),
+            }
+        };
+        let files = config.outputs.iter().map(|output| {
+            let publisher = publishers.get(output.directory).and_then(Option::as_ref);
+            let at = publisher.and_then(|publisher| publisher.published_at(&output.path));
+            pinned(output, visible(config, output.directory, &output.path), at)
+        });
+        let environment = Environment::existing(&root, config);
+        let variables_at = environment.and_then(|environment| environment.published_at());
+        let variables = config.environment.iter().flat_map(|e| &e.variables);
+        let variables = variables.map(|one| pinned(one, names(one), variables_at));
+        let mut outputs: Vec<_> = files.chain(variables).collect();
         let mut folders = Selected::default();
         folders.set_known(state.folders.clone());
         outputs.extend(folders.published(config).map(|(directory, path, file)| {
@@ -123,6 +128,15 @@ fn visible(config: &AgentConfig, directory: usize, path: &str) -> String {
     let directory = config.directories.get(directory);
     let mount_path = directory.map_or("", |d| d.mount_path.trim_end_matches('/'));
     format!("{mount_path}/{path}")
+}
+
+fn names(variables: &Variables) -> String {
+    let names = variables.names().map(|names| names.join(",$"));
+    match (names, &variables.naming) {
+        (Some(names), _) => format!("${names}"),
+        (None, Naming::Prefix(prefix)) => format!("${}*", env_name(prefix, "")),
+        (None, Naming::Written(name)) => format!("${name}"),
+    }
 }
 
 /// What stands in the state, or the regular slot that follows from pod and clock.

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::{env, fs};
 
-use keeper_agent::env_name;
+use keeper_contract::env_name::env_name;
 use keeper_contract::{Format, Output, Selection};
 use keeper_sim::{Change, Edit, Json};
 use proptest::prelude::*;

@@ -211,8 +211,9 @@ fn again(pod: &Pod<'_>, namespace: &Namespace<'_>, settings: &Settings) -> Optio
     let position = ours.iter().filter(|c| c.list == pod::INIT_CONTAINERS);
     let position = position.map(|c| c.index).min().unwrap_or_default();
     let targets = targets::choose_again(named.as_ref(), position, pod);
+    let mut findings = Findings::default();
     let patch = match &config {
-        Some(config) => inject::repair(pod, &targets, config, &Roots::of(first)),
+        Some(config) => inject::repair(pod, &targets, config, &Roots::of(first), &mut findings),
         None => inject::repair_markers(pod),
     };
     if patch.is_empty() {
@@ -220,7 +221,7 @@ fn again(pod: &Pod<'_>, namespace: &Namespace<'_>, settings: &Settings) -> Optio
     }
     Some(Decision::Injected(Injection {
         patch,
-        warnings: Vec::new(),
+        warnings: findings.warnings,
         shape,
         outputs: config.map_or(0, |config| config.outputs.len() + config.folders.len()),
     }))

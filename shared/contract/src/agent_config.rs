@@ -6,6 +6,7 @@ use std::fmt;
 use keeper_notation::{FolderPath, Notation, RecordRef, Selector};
 use serde::{Deserialize, Serialize};
 
+use crate::env_name::env_name;
 use crate::proxy::{NoProxy, ProxyUrl};
 use crate::reload::Reload;
 
@@ -28,6 +29,9 @@ pub struct AgentConfig {
     /// The folders whose records are published, a file each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub folders: Vec<FolderOutput>,
+    /// Environment variables of the application; none: it gets none of us.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<Environment>,
     /// Seconds between two refreshes, a multiple of 15.
     pub refresh_interval_seconds: u32,
     /// Whether the application may not start without its secrets.
@@ -145,6 +149,78 @@ pub struct Output {
     pub annotation: String,
 }
 
+/// Environment variables of the application, and the files by which they reach it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Environment {
+    /// What becomes variables.
+    pub variables: Vec<Variables>,
+    /// The file for containers that are started through `keeper-exec`; none: no container is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exec: Option<Exec>,
+    /// Whether there is a file that Kubernetes reads, by `fileKeyRef`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub file_key_ref: bool,
+}
+
+/// Where `keeper-exec` and its file are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Exec {
+    /// The program in the agents' image, which they copy.
+    pub program: String,
+    /// The directory of both in the application's containers.
+    pub mount_path: String,
+}
+
+/// One value or record that becomes one variable or several.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Variables {
+    /// What of the vault.
+    pub selection: Selection,
+    /// The fields of a record that become variables; empty: all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<String>,
+    /// How they are called.
+    pub naming: Naming,
+    /// The annotation that asked for it, for messages.
+    pub annotation: String,
+}
+
+impl Variables {
+    /// The names of the variables; none where only the record tells them.
+    #[must_use]
+    pub fn names(&self) -> Option<Vec<String>> {
+        let prefix = match &self.naming {
+            Naming::Written(name) => return Some(vec![name.clone()]),
+            Naming::Prefix(prefix) => prefix,
+        };
+        Some(match &self.selection {
+            Selection::Record(_) if self.fields.is_empty() => return None,
+            Selection::Record(_) => self
+                .fields
+                .iter()
+                .map(|field| env_name(prefix, field))
+                .collect(),
+            // Which is refused.
+            Selection::File { .. } => Vec::new(),
+            Selection::Field { field, .. } => vec![env_name(prefix, field)],
+            Selection::Notation(notation) => vec![env_name(prefix, notation.selector.name())],
+        })
+    }
+}
+
+/// How variables are called.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum Naming {
+    /// By a name that the pod's owner wrote out.
+    Written(String),
+    /// By this prefix and the names of the fields.
+    Prefix(String),
+}
+
 /// A folder of the vault whose records are published, a JSON file each.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -182,7 +258,7 @@ impl AgentConfig {
     /// Whether there is anything to publish, and so to refresh.
     #[must_use]
     pub fn selects_anything(&self) -> bool {
-        !self.outputs.is_empty() || !self.folders.is_empty()
+        !self.outputs.is_empty() || !self.folders.is_empty() || self.environment.is_some()
     }
 }
 

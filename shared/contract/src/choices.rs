@@ -35,6 +35,17 @@ pub enum SameUser {
     Never,
 }
 
+/// How environment variables reach a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EnvMethod {
+    /// The first that fits.
+    Auto,
+    /// Its command is started through `keeper-exec`.
+    Exec,
+    /// Kubernetes reads them from a file.
+    FileKeyRef,
+}
+
 /// A type whose values are words.
 trait Word: Copy + PartialEq + 'static {
     const ALL: &'static [(&'static str, Self)];
@@ -73,6 +84,15 @@ impl Word for SameUser {
         ("false", Self::Never),
     ];
     const WORDS: &'static str = "auto, true, false";
+}
+
+impl Word for EnvMethod {
+    const ALL: &'static [(&'static str, Self)] = &[
+        ("auto", Self::Auto),
+        ("exec", Self::Exec),
+        ("file-key-ref", Self::FileKeyRef),
+    ];
+    const WORDS: &'static str = "auto, exec, file-key-ref";
 }
 
 /// Names of containers, at least one.
@@ -147,7 +167,7 @@ macro_rules! words {
     )+ };
 }
 
-words!(InitPosition, MountMode, SameUser);
+words!(InitPosition, MountMode, SameUser, EnvMethod);
 
 #[cfg(test)]
 mod tests {
@@ -171,6 +191,14 @@ mod tests {
         round_trips::<MountMode>(
             &[("directory", "directory"), ("file", "file")],
             &["", "dir"],
+        );
+        round_trips::<EnvMethod>(
+            &[
+                ("auto", "auto"),
+                ("exec", "exec"),
+                ("file-key-ref", "file-key-ref"),
+            ],
+            &["", "fileKeyRef"],
         );
         round_trips::<SameUser>(
             &[("auto", "auto"), ("true", "true"), ("false", "false")],

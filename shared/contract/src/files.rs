@@ -26,6 +26,8 @@ pub(crate) struct File {
     /// The mode, where it has one of its own.
     pub(crate) mode: Option<FileMode>,
     pub(crate) path: CleanPath,
+    /// Whether the path is written out.
+    pub(crate) has_path: bool,
 }
 
 /// What is wrong with one value.
@@ -94,6 +96,7 @@ fn file(
         }
         (Err(error), _) => return Err(wrong(Reason::BadSelection, &error)),
     };
+    let has_path = path.is_some();
     let path = match path {
         Some(path) => path,
         None => default_path(&default_name(&selection, name))
@@ -109,6 +112,7 @@ fn file(
         format,
         mode: None,
         path,
+        has_path,
     })
 }
 
@@ -120,6 +124,7 @@ fn attachment(annotation: &str, text: &str) -> Result<File, Wrong> {
         Err(SelectionError::Path(error)) => return Err(Wrong(Reason::BadPath, error.to_string())),
         Err(error) => return Err(wrong(Reason::BadSelection, &error)),
     };
+    let has_path = path.is_some();
     let path = match path {
         Some(path) => path,
         None => default_path(selection.attachment().unwrap_or_default())
@@ -132,6 +137,7 @@ fn attachment(annotation: &str, text: &str) -> Result<File, Wrong> {
         format: Format::Raw,
         mode: None,
         path,
+        has_path,
     })
 }
 

@@ -6,14 +6,16 @@ use json_patch::{AddOperation, Patch, PatchOperation};
 use serde_json::{Map, Value, json};
 
 use crate::admission::Shape;
-use crate::agent_config::{AgentConfig, Directory, OnStale, Place};
+use crate::agent_config::{AgentConfig, Directory, Environment, Exec, OnStale, Place, Variables};
 use crate::annotations::PREFIX;
-use crate::choices::InitPosition;
+use crate::choices::{EnvMethod, InitPosition};
 use crate::identity::Identity;
 use crate::layout;
+use crate::outfit::{Method, Outfitter};
 use crate::path::CleanPath;
 use crate::plan::Plan;
 use crate::pod::{self, Container, Pod};
+use crate::problem::{Findings, quoted};
 use crate::request::CaKind;
 use crate::settings::Settings;
 
@@ -26,10 +28,13 @@ const SECRET_MODE: u32 = 0o444;
 pub(crate) fn patch(plan: &Plan<'_>, pod: &Pod<'_>, settings: &Settings) -> Patch {
     let mut ops = Ops::default();
     // Before the containers go in, which moves the indexes of the pod's own init containers.
-    ops.mounts(
-        &plan.targets,
-        &app_mounts(&plan.config, &Roots::planned(plan)),
-    );
+    let roots = Roots::planned(plan);
+    let mounts = app_mounts(&plan.config, &roots);
+    let outfit = Outfit::of(&plan.config, &roots);
+    for (container, method) in &plan.targets {
+        ops.mounts(container, mounts.iter().chain(outfit.mount(*method)));
+        ops.variables(container, *method, &outfit);
+    }
     let volumes = volumes(plan);
     if pod.has_volumes {
         for volume in volumes {
@@ -61,15 +66,29 @@ pub(crate) fn patch(plan: &Plan<'_>, pod: &Pod<'_>, settings: &Settings) -> Patc
     Patch(ops.0)
 }
 
-/// What an injected pod lacks: mounts of containers that came later, and the marker.
+/// What an injected pod lacks: mounts and variables of containers that came later, and the marker.
 pub(crate) fn repair(
     pod: &Pod<'_>,
     targets: &[Container<'_>],
     config: &AgentConfig,
     roots: &Roots,
+    findings: &mut Findings,
 ) -> Patch {
     let mut ops = Ops::default();
-    ops.mounts(targets, &app_mounts(config, roots));
+    let mounts = app_mounts(config, roots);
+    let outfit = Outfit::of(config, roots);
+    for container in targets {
+        let has = outfit.found(container);
+        let lacking = match has {
+            None => outfit.for_newcomer(container, findings),
+            Some(_) => None,
+        };
+        ops.mounts(
+            container,
+            mounts.iter().chain(outfit.mount(has.or(lacking))),
+        );
+        ops.variables(container, lacking, &outfit);
+    }
     ops.markers(pod);
     Patch(ops.0)
 }
@@ -172,6 +191,96 @@ fn app_mounts(config: &AgentConfig, roots: &Roots) -> Vec<AppMount> {
     mounts
 }
 
+/// What makes the variables reach a container, for each method.
+struct Outfit<'c> {
+    environment: Option<&'c Environment>,
+    /// Name of the agents' volume.
+    volume: String,
+    mount: Option<AppMount>,
+    /// What goes before a container's command.
+    command: Vec<String>,
+    env: Vec<Value>,
+}
+
+impl<'c> Outfit<'c> {
+    fn of(config: &'c AgentConfig, roots: &Roots) -> Self {
+        let environment = config.environment.as_ref();
+        let volume = roots.0.get(layout::VOLUME_DIR);
+        let volume = volume.map_or("", |(name, _)| name).to_owned();
+        let exec = environment.and_then(|environment| environment.exec.as_ref());
+        let optional = !config.fail_on_error;
+        let command = exec.map(|Exec { mount_path, .. }| {
+            let program = format!("{mount_path}/{}", layout::EXEC_PROGRAM);
+            let option = optional.then(|| "--optional".to_owned());
+            let file = format!("{mount_path}/{}", layout::VARIABLES);
+            let words = [program].into_iter().chain(option);
+            words.chain([file, "--".to_owned()]).collect()
+        });
+        let names = environment.iter().flat_map(|e| &e.variables);
+        let names = names.filter_map(Variables::names).flatten();
+        let env = names.map(|name| {
+            let path = format!("{}/{}", layout::FILE_KEY_REF_SUB_PATH, layout::VARIABLES);
+            json!({ "name": name, "valueFrom": { "fileKeyRef": {
+                "volumeName": volume, "path": path, "key": name, "optional": optional } } })
+        });
+        Self {
+            env: env.collect(),
+            environment,
+            mount: exec.map(|exec| AppMount {
+                volume: volume.clone(),
+                sub_path: Some(layout::EXEC_SUB_PATH.to_owned()),
+                at: CleanPath::lenient(&exec.mount_path),
+            }),
+            volume,
+            command: command.unwrap_or_default(),
+        }
+    }
+
+    fn mount(&self, method: Option<Method>) -> Option<&AppMount> {
+        self.mount.as_ref().filter(|_| method == Some(Method::Exec))
+    }
+
+    /// How a container gets the variables already: another webhook may have put its own program before ours.
+    fn found(&self, container: &Container<'_>) -> Option<Method> {
+        let mut command = container.command();
+        let program = self.command.first();
+        if command.any(|word| Some(word) == program.map(String::as_str)) {
+            return Some(Method::Exec);
+        }
+        let refers = container.refers_to_file_of(&self.volume);
+        refers.then_some(Method::FileKeyRef)
+    }
+
+    /// How a container that came later gets the variables; what is in the way is a warning, as the pod was admitted.
+    fn for_newcomer(&self, container: &Container<'_>, findings: &mut Findings) -> Option<Method> {
+        let environment = self.environment?;
+        let variables = &environment.variables;
+        let names = variables.iter().flat_map(|one| {
+            let names = one.names().into_iter().flatten();
+            names.map(|name| (name, one.annotation.as_str()))
+        });
+        let asked = match environment.exec {
+            Some(_) => EnvMethod::Auto,
+            None => EnvMethod::FileKeyRef,
+        };
+        let outfitter =
+            Outfitter::new(variables, names.collect(), asked, environment.file_key_ref)?;
+        match outfitter.outfit(container) {
+            Ok(method) => Some(method),
+            Err(_) => {
+                findings.warn(
+                    "containers",
+                    format_args!(
+                        "container {}, which came later, gets no variables: name the containers that are to get them",
+                        quoted(container.name())
+                    ),
+                );
+                None
+            }
+        }
+    }
+}
+
 /// Whether `container` is one of ours.
 pub(crate) fn is_ours(container: &Container<'_>) -> bool {
     let name = container.name();
@@ -193,24 +302,48 @@ impl Ops {
         }));
     }
 
-    /// Adds `mounts` to each of `containers`, but for those that it has.
-    fn mounts(&mut self, containers: &[Container<'_>], mounts: &[AppMount]) {
-        for container in containers {
-            let has: BTreeSet<_> = container.mounts().map(|(_, at)| at).collect();
-            let missing = mounts.iter().filter(|mount| !has.contains(&mount.at));
-            let missing: Vec<Value> = missing.map(AppMount::to_json).collect();
-            let index = container.index.to_string();
-            if missing.is_empty() {
-                continue;
-            }
-            if container.has_mounts() {
-                for mount in missing {
-                    self.add(["spec", container.list, &index, "volumeMounts", "-"], mount);
+    /// Adds `mounts` to a container, but for those that it has.
+    fn mounts<'m>(
+        &mut self,
+        container: &Container<'_>,
+        mounts: impl Iterator<Item = &'m AppMount>,
+    ) {
+        let has: BTreeSet<_> = container.mounts().map(|(_, at)| at).collect();
+        let missing = mounts.filter(|mount| !has.contains(&mount.at));
+        let missing = missing.map(AppMount::to_json).collect();
+        self.append(container, "volumeMounts", container.has_mounts(), missing);
+    }
+
+    /// Lets a container have the variables.
+    fn variables(&mut self, container: &Container<'_>, method: Option<Method>, outfit: &Outfit) {
+        match method {
+            None => {}
+            Some(Method::Exec) => {
+                let index = container.index.to_string();
+                for (at, word) in outfit.command.iter().enumerate() {
+                    let at = at.to_string();
+                    let path = ["spec", container.list, &index, "command", &at];
+                    self.add(path, json!(word));
                 }
-            } else {
-                let missing = Value::Array(missing);
-                self.add(["spec", container.list, &index, "volumeMounts"], missing);
             }
+            Some(Method::FileKeyRef) => {
+                self.append(container, "env", container.has_env(), outfit.env.clone());
+            }
+        }
+    }
+
+    /// Adds `items` to the end of a list of a container.
+    fn append(&mut self, container: &Container<'_>, list: &str, is_there: bool, items: Vec<Value>) {
+        let index = container.index.to_string();
+        if items.is_empty() {
+            return;
+        }
+        if is_there {
+            for item in items {
+                self.add(["spec", container.list, &index, list, "-"], item);
+            }
+        } else {
+            self.add(["spec", container.list, &index, list], Value::Array(items));
         }
     }
 

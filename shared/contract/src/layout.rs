@@ -29,6 +29,18 @@ pub const DIRECTORY_SUB_PATH: &str = "dirs";
 /// Prefix of the volume's directories whose files the application mounts one by one: `files/0/<name>`.
 pub const FILE_SUB_PATH: &str = "files";
 
+/// Directory of the volume with `keeper-exec` and its file of variables, which containers mount that are started
+/// through it.
+pub const EXEC_SUB_PATH: &str = "exec";
+/// Directory of the volume with the file of variables that Kubernetes reads; no container mounts it.
+pub const FILE_KEY_REF_SUB_PATH: &str = "file-key-ref";
+/// Name of both files of variables.
+pub const VARIABLES: &str = "variables";
+/// Name of the program that becomes a container's command, in that directory and in the agents' image.
+pub const EXEC_PROGRAM: &str = "keeper-exec";
+/// Where containers mount that directory.
+pub const EXEC_DIR: &str = "/keeper-exec";
+
 /// Name of the first-fetch container.
 pub const INIT_CONTAINER: &str = "keeper-init";
 /// Name of the refreshing container.

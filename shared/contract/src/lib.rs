@@ -17,6 +17,7 @@ pub mod config_yaml;
 mod directories;
 #[cfg(feature = "admission")]
 pub mod duration;
+pub mod env_name;
 #[cfg(feature = "admission")]
 mod files;
 #[cfg(feature = "admission")]
@@ -32,6 +33,8 @@ mod layers;
 pub mod layout;
 #[cfg(feature = "admission")]
 mod namespace;
+#[cfg(feature = "admission")]
+mod outfit;
 #[cfg(feature = "admission")]
 mod outputs;
 #[cfg(feature = "admission")]
@@ -64,13 +67,15 @@ mod targets;
 #[cfg(feature = "admission")]
 mod tmpfs;
 #[cfg(feature = "admission")]
+mod variables;
+#[cfg(feature = "admission")]
 mod workload;
 
 #[cfg(feature = "admission")]
 pub use admission::{Cluster, Decision, Injection, Shape, SkipReason, admit};
 pub use agent_config::{
-    AgentConfig, Auth, Directory, FolderOutput, FolderRef, Format, LogFormat, LogLevel, OnStale,
-    Output, Place, Proxy, Selection,
+    AgentConfig, Auth, Directory, Environment, Exec, FolderOutput, FolderRef, Format, LogFormat,
+    LogLevel, Naming, OnStale, Output, Place, Proxy, Selection, Variables,
 };
 #[cfg(feature = "admission")]
 pub use namespace::{Namespace, NamespaceSettings};

@@ -1,18 +1,21 @@
 //! From what a pod asks for to what it gets: the shape, the names, the agents' config.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::admission::{Cluster, Shape};
-use crate::agent_config::{AgentConfig, Auth, LogLevel, OnStale, Proxy};
+use crate::agent_config::{
+    AgentConfig, Auth, Directory, Environment, Exec, LogLevel, OnStale, Proxy, Variables,
+};
 use crate::annotations::PREFIX;
-use crate::choices::{InitPosition, MountMode, SameUser};
+use crate::choices::{EnvMethod, InitPosition, MountMode, SameUser};
 use crate::directories::PodVolume;
 use crate::files::File;
 use crate::identity::{Identity, Wishes};
 use crate::layout;
+use crate::outfit::{self, Method, Obstacle, Outfitter};
 use crate::outputs::{self, Placed};
 use crate::pod::{CONTAINERS, Container, Pod};
-use crate::problem::{Findings, Reason};
+use crate::problem::{Findings, Reason, quoted};
 use crate::quantity::Quantity;
 use crate::reload::{Reload, Signal, Target};
 use crate::request::{CaSource, Request};
@@ -21,6 +24,7 @@ use crate::scalars::SidecarMode;
 use crate::settings::Settings;
 use crate::targets;
 use crate::tmpfs::{self, Contents};
+use crate::variables;
 
 /// The oldest API server, 1.x, that is trusted with native sidecars.
 const NATIVE_SIDECARS: u32 = 32;
@@ -31,8 +35,8 @@ const MAX_CONFIG_BYTES: usize = 96 * 1024;
 #[derive(Debug)]
 pub(crate) struct Plan<'p> {
     pub(crate) shape: Shape,
-    /// The containers that get the files.
-    pub(crate) targets: Vec<Container<'p>>,
+    /// The containers that get the files, and how each of them gets the variables, if there are any.
+    pub(crate) targets: Vec<(Container<'p>, Option<Method>)>,
     /// Where ours stand among the pod's own init containers.
     pub(crate) position: InitPosition,
     /// Volumes of the pod's own that we publish into.
@@ -81,7 +85,8 @@ pub(crate) fn plan<'p>(
     let is_attachment = |file: &&File| file.selection.attachment().is_some();
     let attachments = request.files.iter().filter(is_attachment).count();
     let contents = Contents {
-        outputs: request.files.len() - attachments,
+        // Variables may be in two files.
+        outputs: request.files.len() - attachments + 2 * request.variables.len(),
         attachments,
         folders: request.folders.len(),
     };
@@ -100,6 +105,8 @@ pub(crate) fn plan<'p>(
             ),
         );
     }
+    let names = variables::check(&request.variables, findings);
+    let methods = methods(&request, names, &targets, settings, cluster, findings);
     let reload = match shape {
         // The shape's warning says that nothing is refreshed; so there is nothing to tell.
         Some(Shape::InitOnly) if !request.init_only => None,
@@ -122,6 +129,8 @@ pub(crate) fn plan<'p>(
         proxy,
         files,
         folders,
+        variables,
+        env_method: _,
         mount_mode,
         refresh_interval,
         init_only: _,
@@ -145,7 +154,8 @@ pub(crate) fn plan<'p>(
         memory_limit: _,
         log_level,
     } = request;
-    let no_files = files.is_empty() && folders.is_empty() && findings.problems.is_empty();
+    let is_selected = !files.is_empty() || !folders.is_empty() || !variables.is_empty();
+    let nothing = !is_selected && findings.problems.is_empty();
     let mount_mode = mount_mode.unwrap_or(MountMode::Directory);
     let Placed {
         directories,
@@ -153,7 +163,7 @@ pub(crate) fn plan<'p>(
         folders,
         volumes,
     } = outputs::place(files, folders, mount_mode, pod, &targets, findings);
-    if no_files {
+    if nothing {
         findings.warn(
             "inject",
             format_args!(
@@ -161,10 +171,11 @@ pub(crate) fn plan<'p>(
             ),
         );
     }
-    let first = outputs.first().map_or("secret", |o| {
-        o.annotation.strip_prefix(PREFIX).unwrap_or("secret")
-    });
+    let first = outputs.first().map(|output| &output.annotation);
+    let first = first.or(variables.first().map(|one| &one.annotation));
+    let first = first.map_or("secret", |a| a.strip_prefix(PREFIX).unwrap_or(a));
     let first = first.to_owned();
+    let environment = environment(variables, &methods, &targets, &directories);
     let config = AgentConfig {
         auth: Auth::Secret {
             secret_name: auth_secret?.to_string(),
@@ -180,6 +191,7 @@ pub(crate) fn plan<'p>(
         directories,
         outputs,
         folders,
+        environment,
         refresh_interval_seconds: refresh_interval?.seconds(),
         fail_on_error,
         runs_to_completion: pod.runs_to_completion(),
@@ -205,7 +217,7 @@ pub(crate) fn plan<'p>(
     }
     Some(Plan {
         shape: shape?,
-        targets,
+        targets: targets.into_iter().zip(methods).collect(),
         position,
         volumes,
         names: Names::free(pod),
@@ -317,6 +329,81 @@ fn reload(
     }
     let url = request.reload_url.clone();
     (signal.is_some() || url.is_some()).then_some(Reload { signal, url })
+}
+
+/// How each of `targets` gets the variables; what is in the way is recorded.
+fn methods(
+    request: &Request,
+    names: BTreeMap<String, &str>,
+    targets: &[Container<'_>],
+    settings: &Settings,
+    cluster: &Cluster,
+    findings: &mut Findings,
+) -> Vec<Option<Method>> {
+    let asked = request.env_method.unwrap_or(EnvMethod::Auto);
+    let has_file_key_ref = outfit::has_file_key_ref(settings, cluster);
+    let outfitter = Outfitter::new(&request.variables, names, asked, has_file_key_ref);
+    let Some(outfitter) = outfitter else {
+        return vec![None; targets.len()];
+    };
+    let method = |container| {
+        if let Some((own, annotation)) = outfitter.unresolved(container) {
+            findings.warn(
+                annotation,
+                format_args!(
+                    "container {} refers to it in its variable {}, which Kubernetes makes before: it stays as it is written",
+                    quoted(container.name()),
+                    quoted(own)
+                ),
+            );
+        }
+        match outfitter.outfit(container) {
+            Ok(method) => Some(method),
+            Err(obstacles) => {
+                for Obstacle {
+                    annotation,
+                    message,
+                } in obstacles
+                {
+                    findings.problem(&annotation, Reason::Conflict, message);
+                }
+                None
+            }
+        }
+    };
+    targets.iter().map(method).collect()
+}
+
+/// What the agents have to do for the variables.
+fn environment(
+    variables: Vec<Variables>,
+    methods: &[Option<Method>],
+    targets: &[Container<'_>],
+    directories: &[Directory],
+) -> Option<Environment> {
+    if variables.is_empty() {
+        return None;
+    }
+    let uses = |method| methods.contains(&Some(method));
+    let variables = variables.into_iter().map(|one| Variables {
+        annotation: format!("{PREFIX}{}", one.annotation),
+        ..one
+    });
+    let top = |path: &str| format!("/{}", path.split('/').nth(1).unwrap_or_default());
+    let mounts = targets.iter().flat_map(Container::mounts);
+    let taken: BTreeSet<_> = mounts
+        .map(|(_, at)| top(at.as_str()))
+        .chain(directories.iter().map(|d| top(&d.mount_path)))
+        .collect();
+    let taken = taken.iter().map(String::as_str).collect();
+    Some(Environment {
+        variables: variables.collect(),
+        exec: uses(Method::Exec).then(|| Exec {
+            program: format!("/{}", layout::EXEC_PROGRAM),
+            mount_path: free(layout::EXEC_DIR, &taken),
+        }),
+        file_key_ref: uses(Method::FileKeyRef),
+    })
 }
 
 /// The config for an environment variable, where Kubernetes expands `$(X)`: each `$` is doubled.

@@ -259,6 +259,38 @@ impl<'a> Container<'a> {
             .as_str()
     }
 
+    /// The names of its environment variables.
+    pub(crate) fn env_names(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.items("env").map(|env| text(env, "name"))
+    }
+
+    /// The names and values of those that are written out.
+    pub(crate) fn env_values(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
+        self.items("env")
+            .map(|env| (text(env, "name"), text(env, "value")))
+    }
+
+    /// Whether there is a list of environment variables to add to.
+    pub(crate) fn has_env(&self) -> bool {
+        self.object.get("env").is_some_and(Value::is_array)
+    }
+
+    /// Whether a variable of its comes from a file on `volume`.
+    pub(crate) fn refers_to_file_of(&self, volume: &str) -> bool {
+        let name = |env: &'a Value| env.pointer("/valueFrom/fileKeyRef/volumeName")?.as_str();
+        self.items("env").any(|env| name(env) == Some(volume))
+    }
+
+    /// Its command, if it is stated.
+    pub(crate) fn command(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.items("command").filter_map(Value::as_str)
+    }
+
+    /// The arguments of its command.
+    pub(crate) fn args(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.items("args").filter_map(Value::as_str)
+    }
+
     /// Where the kubelet mounts the file for the last words, if the pod says so.
     pub(crate) fn termination_message(&self) -> Option<CleanPath> {
         let path = self.object.get("terminationMessagePath")?.as_str()?;

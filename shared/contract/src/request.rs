@@ -7,9 +7,9 @@ use std::str::FromStr;
 
 use serde_json::Value;
 
-use crate::agent_config::{LogLevel, OnStale};
+use crate::agent_config::{LogLevel, OnStale, Variables};
 use crate::annotations::{self, PREFIX, Scope, Status};
-use crate::choices::{ContainerNames, InitPosition, MountMode, SameUser};
+use crate::choices::{ContainerNames, EnvMethod, InitPosition, MountMode, SameUser};
 use crate::config_yaml::{self, Config};
 use crate::duration::{GoDuration, RefreshInterval};
 use crate::files::{self, File};
@@ -20,7 +20,8 @@ use crate::problem::{Findings, LISTED, Problem, Reason, quoted};
 use crate::proxy::{ProxyChoice, ProxyUrl};
 use crate::quantity::Quantity;
 use crate::reload::{ProcessName, ReloadUrl, SignalName};
-use crate::scalars::{Boolean, DataKey, FileMode, ObjectName, Port, SidecarMode};
+use crate::scalars::{Boolean, DataKey, EnvPrefix, FileMode, ObjectName, Port, SidecarMode};
+use crate::variables;
 
 /// Everything that annotations say. What did not parse is absent, and then a problem was recorded.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub(crate) struct Request {
     pub(crate) proxy: Option<ProxyUrl>,
     pub(crate) files: Vec<File>,
     pub(crate) folders: Vec<FolderRequest>,
+    pub(crate) variables: Vec<Variables>,
+    pub(crate) env_method: Option<EnvMethod>,
     pub(crate) mount_mode: Option<MountMode>,
     pub(crate) refresh_interval: Option<RefreshInterval>,
     pub(crate) init_only: bool,
@@ -219,17 +222,20 @@ struct Reader<'a> {
 impl<'a> Reader<'a> {
     fn request(&mut self) -> Request {
         let config = self.config();
+        let (files, variables) = self.files();
         Request {
             auth_secret: self.auth_secret(),
             ca: self.ca(),
             proxy: self
                 .value::<ProxyChoice>("proxy")
                 .and_then(|choice| choice.0),
-            files: self.files().into_iter().chain(config.files).collect(),
+            files: files.into_iter().chain(config.files).collect(),
             folders: folders::read(&self.layers.pod, self.findings)
                 .into_iter()
                 .chain(config.folders)
                 .collect(),
+            env_method: self.env_method(!variables.is_empty()),
+            variables,
             mount_mode: self.value("mount-mode"),
             refresh_interval: self.refresh_interval(),
             init_only: self.flag("init-only"),
@@ -360,9 +366,54 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn files(&mut self) -> Vec<File> {
+    /// The files, and the variables, which may be in place of them.
+    fn files(&mut self) -> (Vec<File>, Vec<Variables>) {
         let format = self.value("format");
-        files::read(&self.layers.pod, format, self.findings)
+        let prefix = self.value::<EnvPrefix>("env-prefix");
+        let written = variables::read(&self.layers.pod, self.findings);
+        if !self.flag("inject-env-vars") {
+            if self.layers.has_any(&["env-prefix"]) {
+                self.findings.problem(
+                    "env-prefix",
+                    Reason::Conflict,
+                    format_args!(
+                        "is for the names that {PREFIX}inject-env-vars makes: set that too, or remove it"
+                    ),
+                );
+            }
+            return (
+                files::read(&self.layers.pod, format, self.findings),
+                written,
+            );
+        }
+        // A rendering is of files: raw would be no way to write a record, and a variable for each field is.
+        let files = files::read(&self.layers.pod, None, self.findings);
+        let prefix = prefix.map_or(String::new(), |prefix| prefix.0);
+        let (files, mut variables) = variables::in_place_of_files(files, &prefix, self.findings);
+        if variables.is_empty() && self.findings.problems.is_empty() {
+            self.findings.warn(
+                "inject-env-vars",
+                "nothing is selected that could become variables: add keeper.security/secret",
+            );
+        }
+        variables.extend(written);
+        (files, variables)
+    }
+
+    fn env_method(&mut self, has_variables: bool) -> Option<EnvMethod> {
+        if self.layers.has_any(&["env-method"])
+            && !has_variables
+            && self.findings.problems.is_empty()
+        {
+            self.findings.problem(
+                "env-method",
+                Reason::Conflict,
+                format_args!(
+                    "says how variables reach a container, and there are none: add {PREFIX}inject-env-vars or {PREFIX}env-<NAME>, or remove it"
+                ),
+            );
+        }
+        self.value("env-method")
     }
 
     fn refresh_interval(&mut self) -> Option<RefreshInterval> {

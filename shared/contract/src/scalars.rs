@@ -30,6 +30,11 @@ pub enum ScalarError {
         "{0} is no file mode: write four octal digits, which let the owner read, such as \"0440\""
     )]
     FileMode(String),
+    /// No beginning of a variable's name.
+    #[error(
+        "{0} is no prefix of variables: write letters, digits and `_`, at most 64, such as DB_"
+    )]
+    EnvPrefix(String),
     /// Not one of a list.
     #[error("{0} is not known here: write one of {1}")]
     Choice(String, &'static str),
@@ -54,6 +59,29 @@ impl FromStr for Boolean {
 impl fmt::Display for Boolean {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// What names of environment variables begin with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnvPrefix(pub String);
+
+impl FromStr for EnvPrefix {
+    type Err = ScalarError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let text = text.trim();
+        let takes = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        match !text.is_empty() && text.len() <= 64 && text.bytes().all(takes) {
+            true => Ok(Self(text.to_owned())),
+            false => Err(ScalarError::EnvPrefix(quoted(text))),
+        }
+    }
+}
+
+impl fmt::Display for EnvPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 

@@ -34,6 +34,8 @@ pub struct Settings {
     pub resources: Resources,
     /// Shape of the agents' log lines.
     pub log_format: LogFormat,
+    /// Whether pods may use `fileKeyRef` where the API server is older than 1.38, and has it all the same.
+    pub file_key_ref: bool,
 }
 
 /// When the kubelet pulls an image.
@@ -134,6 +136,16 @@ struct Raw {
     resources: RawResources,
     #[serde(default)]
     log_format: Option<LogFormat>,
+    #[serde(default)]
+    capabilities: RawCapabilities,
+}
+
+/// What the cluster can do beside what its version tells.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct RawCapabilities {
+    #[serde(default)]
+    file_key_ref: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -183,6 +195,7 @@ impl TryFrom<Raw> for Settings {
             no_proxy,
             resources,
             log_format,
+            capabilities,
         } = raw;
         let visible = |c: char| !c.is_whitespace() && !c.is_control();
         if sidecar_image.is_empty() || !sidecar_image.chars().all(visible) {
@@ -209,6 +222,7 @@ impl TryFrom<Raw> for Settings {
             no_proxy: no_proxy.parse()?,
             resources: resources.try_into()?,
             log_format: log_format.unwrap_or(LogFormat::Json),
+            file_key_ref: capabilities.file_key_ref,
         })
     }
 }
@@ -297,6 +311,7 @@ mod tests {
         );
         assert_eq!(got.log_format, LogFormat::Json);
         assert_eq!(got.image_pull_policy, None);
+        assert!(!got.file_key_ref);
     }
 
     #[test]
@@ -309,9 +324,11 @@ mod tests {
             });
             v["resources"] = json!({"cpuRequest": 0.01, "cpuLimit": null, "memoryLimit": "32Mi"});
             v["logFormat"] = json!("text");
+            v["capabilities"] = json!({"fileKeyRef": true});
         })
         .unwrap();
         assert_eq!(got.defaults["metrics-port"], "9800");
+        assert!(got.file_key_ref);
         assert_eq!(got.resources.cpu_request.to_string(), "10m");
         for (namespace, alone) in [
             ("kube-system", true),

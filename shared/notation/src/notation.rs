@@ -123,6 +123,22 @@ fn word(segment: &str) -> Option<&'static str> {
         .find(|word| word.eq_ignore_ascii_case(segment))
 }
 
+impl Selector {
+    /// What something with names, such as an environment, calls the selected value.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Type => "type",
+            Self::Title => "title",
+            Self::Notes => "notes",
+            Self::File(name) => name,
+            Self::Field(field) | Self::CustomField(field) => {
+                field.property.as_deref().unwrap_or(&field.name)
+            }
+        }
+    }
+}
+
 impl Notation {
     /// Parses a notation, or base64 of a whole one, padded or not: a text without `/` is base64.
     ///

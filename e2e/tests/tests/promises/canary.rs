@@ -129,7 +129,7 @@ fn needles() -> Vec<String> {
 }
 
 /// Names of the node's files that contain one of the strings.
-fn files_with(strings: &[String]) -> String {
+pub(crate) fn files_with(strings: &[String]) -> String {
     let find = r#"find /var /run -xdev -type f -exec grep -lF "$@" {} + 2>/dev/null || true"#;
     let mut command = vec!["sh", "-c", find, "sh"];
     for string in strings {
@@ -138,7 +138,7 @@ fn files_with(strings: &[String]) -> String {
     node::exec(&command)
 }
 
-fn every_object() -> String {
+pub(crate) fn every_object() -> String {
     let kinds = kubectl(&["api-resources", "--verbs=list", "--output=name"]);
     let list = kinds.split_whitespace().collect::<Vec<_>>().join(",");
     kubectl(&[

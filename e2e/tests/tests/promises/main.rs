@@ -25,5 +25,6 @@ mod reload;
 mod smoke;
 mod stale;
 mod users;
+mod variables;
 mod warnings;
 mod whole;

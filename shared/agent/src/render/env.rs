@@ -2,6 +2,7 @@
 //! nothing has a meaning but the next one, so a value may hold anything but a NUL byte, newlines too.
 
 use keeper_contract::Format;
+use keeper_contract::env_name::env_name;
 
 use super::Buffer;
 use super::flat::Flat;
@@ -12,26 +13,6 @@ pub(super) const ENV: Flat = Flat {
     name: |key| env_name("", key),
     entry,
 };
-
-/// The environment variable of a field: `prefix` and the field's name in upper case, where everything but
-/// ASCII letters and digits is `_`. One that would begin with a digit begins with `_`.
-///
-/// ```
-/// assert_eq!(keeper_agent::env_name("DB_", "API key"), "DB_API_KEY");
-/// assert_eq!(keeper_agent::env_name("", "2nd-url"), "_2ND_URL");
-/// ```
-#[must_use]
-pub fn env_name(prefix: &str, key: &str) -> String {
-    let name = prefix.chars().chain(key.chars()).map(|c| match c {
-        c if c.is_ascii_alphanumeric() => c.to_ascii_uppercase(),
-        _ => '_',
-    });
-    let mut name: String = name.collect();
-    if name.starts_with(|c: char| c.is_ascii_digit()) {
-        name.insert(0, '_');
-    }
-    name
-}
 
 fn entry(out: &mut Buffer, key: &str, value: &str) -> Result<(), &'static str> {
     let name = env_name("", key);
@@ -53,23 +34,6 @@ fn entry(out: &mut Buffer, key: &str, value: &str) -> Result<(), &'static str> {
 mod tests {
     use super::*;
     use crate::render::flat;
-
-    #[test]
-    fn names_are_what_a_shell_takes() {
-        for (prefix, key, want) in [
-            ("", "login", "LOGIN"),
-            ("DB_", "login", "DB_LOGIN"),
-            ("db-", "login", "DB_LOGIN"),
-            ("", "oneTimeCode", "ONETIMECODE"),
-            ("", "API key (prod)", "API_KEY__PROD_"),
-            ("", "Größe", "GR__E"),
-            ("", "2fa", "_2FA"),
-            ("X", "2fa", "X2FA"),
-            ("", "", ""),
-        ] {
-            assert_eq!(env_name(prefix, key), want, "{prefix} {key}");
-        }
-    }
 
     #[test]
     fn values_stand_between_single_quotes() {

@@ -11,17 +11,17 @@ mod flat;
 mod ini;
 mod json;
 mod properties;
+mod variables;
 mod yaml;
 
 use std::collections::BTreeMap;
 
 use keeper_contract::{Format, Output, Selection};
 use keeper_ksm::{EvaluateError, Record, Single, Value, select_one};
-use keeper_notation::Selector;
 use zeroize::Zeroizing;
 
 use buffer::Buffer;
-pub use env::env_name;
+pub(crate) use variables::{Lines, add_variables};
 
 /// Why a record has no such rendering. Names and titles may be shown; values never get in.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +70,14 @@ pub enum RenderError {
         /// What is in the way.
         why: &'static str,
     },
+    /// A field that can't be an environment variable, or not in the way that was chosen.
+    #[error("{what}: {why}")]
+    Variable {
+        /// Which field of which record cannot be which variable.
+        what: String,
+        /// What is in the way, and the cure.
+        why: String,
+    },
     /// Two fields that the format can't tell apart.
     #[error(
         "the fields {fields} of the record `{record}` are both `{name}` as {format}: rename one, choose the format json, or select only the fields that you need"
@@ -94,13 +102,24 @@ type Members<'a> = BTreeMap<&'a str, &'a [Value<'a>]>;
 /// # Errors
 /// A field that is not there or has no value, a notation without exactly one, or what the format can't carry.
 pub(crate) fn render(record: &Record, output: &Output) -> Result<Zeroizing<Vec<u8>>, RenderError> {
+    with_members(record, &output.selection, &output.fields, |members| {
+        write(record, members, output.format)
+    })
+}
+
+/// Gives `take` the fields that `selection` and `fields` mean.
+fn with_members<T>(
+    record: &Record,
+    selection: &Selection,
+    fields: &[String],
+    take: impl FnOnce(Members<'_>) -> Result<T, RenderError>,
+) -> Result<T, RenderError> {
     let content = record.content();
     let values = |name| fields::values(record, &content, name);
     let single;
-    let members: Members<'_> = match &output.selection {
-        Selection::Record(_) if output.fields.is_empty() => fields::all(&content),
-        Selection::Record(_) => output
-            .fields
+    take(match selection {
+        Selection::Record(_) if fields.is_empty() => fields::all(&content),
+        Selection::Record(_) => fields
             .iter()
             .map(|name| Ok((name.as_str(), values(name)?)))
             .collect::<Result<_, RenderError>>()?,
@@ -108,15 +127,21 @@ pub(crate) fn render(record: &Record, output: &Output) -> Result<Zeroizing<Vec<u
         Selection::Notation(notation) => match select_one(record, &notation.selector)? {
             Single::Value(value) => {
                 single = value;
-                let name = notation_name(&notation.selector);
-                [(name, std::slice::from_ref(&single))].into()
+                [(notation.selector.name(), std::slice::from_ref(&single))].into()
             }
             Single::File(file) => return Err(RenderError::Attachment(file.name().to_owned())),
         },
         Selection::File { file, .. } => return Err(RenderError::Attachment(file.clone())),
-    };
+    })
+}
+
+fn write(
+    record: &Record,
+    members: Members<'_>,
+    format: Format,
+) -> Result<Zeroizing<Vec<u8>>, RenderError> {
     let mut out = Buffer::default();
-    match output.format {
+    match format {
         Format::Json => json::write(&mut out, &members),
         Format::Yaml => yaml::write(&mut out, &members),
         Format::Env => flat::write(&mut out, &env::ENV, record, &members)?,
@@ -141,17 +166,4 @@ pub(crate) fn record_json(record: &Record) -> Zeroizing<Vec<u8>> {
     let mut out = Buffer::default();
     json::write(&mut out, &fields::all(&content));
     out.into_bytes()
-}
-
-/// What a format with names calls the value of a notation.
-fn notation_name(selector: &Selector) -> &str {
-    match selector {
-        Selector::Type => "type",
-        Selector::Title => "title",
-        Selector::Notes => "notes",
-        Selector::File(name) => name,
-        Selector::Field(field) | Selector::CustomField(field) => {
-            field.property.as_deref().unwrap_or(&field.name)
-        }
-    }
 }

@@ -60,6 +60,7 @@ impl Bench {
             }],
             outputs: outputs.iter().map(|text| output(text)).collect(),
             folders: Vec::new(),
+            environment: None,
             refresh_interval_seconds: 1,
             fail_on_error: true,
             runs_to_completion: false,

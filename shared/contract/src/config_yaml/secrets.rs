@@ -62,6 +62,7 @@ pub(super) fn file(mut entry: Entry<'_>, secret: Secret) -> Option<File> {
             entry.excluded("format", format.as_ref(), why);
         })
         .ok()?;
+    let has_path = path.is_some();
     let path = match (stated, path) {
         (Some(path), _) => path,
         (None, Some(_)) => return None,
@@ -88,6 +89,7 @@ pub(super) fn file(mut entry: Entry<'_>, secret: Secret) -> Option<File> {
         format,
         mode,
         path,
+        has_path,
     })
 }
 

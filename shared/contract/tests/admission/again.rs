@@ -15,8 +15,10 @@ fn planning_twice_is_planning_once() {
         vec![("secret", "Orders"), ("init-only", "true")],
         vec![("secret", "Orders"), ("sidecar-mode", "classic")],
         vec![("secret", "a$$(b)c:/keeper/secrets/x")],
+        vec![("inject-env-vars", "true"), ("env-X", "Orders[x]")],
     ] {
         let mut pod = pod(&annotations);
+        pod["spec"]["containers"][0]["command"] = json!(["app"]);
         for policy in ["Always", "Never"] {
             pod["spec"]["restartPolicy"] = json!(policy);
             assert_eq!(decide(&patched(&pod)), SKIPPED, "{annotations:?}");

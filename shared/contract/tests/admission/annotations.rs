@@ -1,6 +1,6 @@
 //! Each annotation, good and bad.
 
-use keeper_contract::annotations::{Kind, Status, TABLE};
+use keeper_contract::annotations::{Kind, Section, Status, TABLE};
 use keeper_contract::{Auth, Cluster, Decision, LogLevel, Reason, Settings, SkipReason, admit};
 use serde_json::json;
 
@@ -92,7 +92,10 @@ fn what_this_version_does_not_do_is_refused_unless_it_is_the_default() {
 #[test]
 fn every_working_annotation_takes_its_example_and_is_read() {
     for annotation in TABLE.iter().filter(|a| a.status == Status::Working) {
-        let name = annotation.name.replace("<name>", "x");
+        let name = annotation
+            .name
+            .replace("<name>", "x")
+            .replace("<NAME>", "X");
         if ["injected", "inject"].contains(&name.as_str()) {
             continue;
         }
@@ -113,6 +116,13 @@ fn every_working_annotation_takes_its_example_and_is_read() {
         }
         if name == "folder-path" {
             annotate(&mut good, "folder", json!("Prod"));
+        }
+        if annotation.section == Section::Environment {
+            good["spec"]["containers"][0]["command"] = json!(["app"]);
+            annotate(&mut good, "secret", json!("Orders"));
+        }
+        if name == "env-prefix" || name == "env-method" {
+            annotate(&mut good, "inject-env-vars", json!("true"));
         }
         injected(&good);
         let bad = match annotation.kind {

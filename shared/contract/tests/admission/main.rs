@@ -16,6 +16,7 @@ mod properties;
 mod reload;
 mod restricted;
 mod shapes;
+mod variables;
 
 use keeper_contract::{
     AgentConfig, Cluster, Decision, Denial, Injection, Reason, Settings, admit, layout,
