@@ -76,7 +76,7 @@ fn run(process: &Process) -> Failure<'static> {
             return ours(
                 b"the variable ",
                 variable.name,
-                b", which comes from a record's field, is the container's own already: rename the field, or set keeper.security/env-prefix",
+                b", which comes from a record's field, is the container's own already: rename the field, or set keeper.security/env-prefix (envPrefix in keeper.security/config)",
             );
         }
     }

@@ -92,7 +92,7 @@ impl<'v> Outfitter<'v> {
             format!("give container {name} its command, as the image's own cannot be known here");
         let elsewhere = format!("leave {name} out with {PREFIX}containers");
         let newer = "the administrator's consent to fileKeyRef, which is capabilities.fileKeyRef in the chart's values, on Kubernetes 1.35 or newer";
-        let names = "select fields by name, with env-<NAME>, record[field] or a notation, as Kubernetes needs the names of the variables";
+        let names = "select fields by name, with env-<NAME>, record[field], fields in config, or a notation, as Kubernetes needs the names of the variables";
         let (annotation, message) = match (self.asked, self.has_file_key_ref, self.unknown) {
             (EnvMethod::Exec, _, _) => ("env-method", format!("{command}; or {elsewhere}")),
             (EnvMethod::FileKeyRef, false, _) => (

@@ -222,7 +222,8 @@ struct Reader<'a> {
 impl<'a> Reader<'a> {
     fn request(&mut self) -> Request {
         let config = self.config();
-        let (files, variables) = self.files();
+        let (files, mut variables) = self.files();
+        variables.extend(config.variables);
         Request {
             auth_secret: self.auth_secret(),
             ca: self.ca(),
@@ -409,7 +410,7 @@ impl<'a> Reader<'a> {
                 "env-method",
                 Reason::Conflict,
                 format_args!(
-                    "says how variables reach a container, and there are none: add {PREFIX}inject-env-vars or {PREFIX}env-<NAME>, or remove it"
+                    "says how variables reach a container, and there are none: add {PREFIX}inject-env-vars, {PREFIX}env-<NAME> or an injectAsEnvVars in {PREFIX}config, or remove it"
                 ),
             );
         }

@@ -1,4 +1,5 @@
-//! The environment variables that a pod asks for: `env-<NAME>`, and `inject-env-vars` in place of files.
+//! The environment variables that a pod asks for: `env-<NAME>`, and `inject-env-vars` in place of files. Those of a
+//! `config` are read with it.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -117,6 +118,10 @@ pub(crate) fn check<'v>(
     for one in variables {
         for name in one.names().into_iter().flatten() {
             let annotation = one.annotation.as_str();
+            let prefix = match annotation.starts_with("config: ") {
+                true => "`envPrefix` there".to_owned(),
+                false => format!("{PREFIX}env-prefix"),
+            };
             if matches!(one.naming, Naming::Prefix(_))
                 && let Err(why) = check_vault_name(&name)
             {
@@ -124,18 +129,26 @@ pub(crate) fn check<'v>(
                     annotation,
                     Reason::Conflict,
                     format_args!(
-                        "the name of the variable {} {why}: set {PREFIX}env-prefix, or give it a name with {PREFIX}env-<NAME>",
+                        "the name of the variable {} {why}: set {prefix}, or give it a name with {PREFIX}env-<NAME>",
                         quoted(&name)
                     ),
                 );
             }
             match sources.entry(name) {
                 Entry::Vacant(entry) => drop(entry.insert(annotation)),
+                Entry::Occupied(entry) if *entry.get() == annotation => findings.problem(
+                    annotation,
+                    Reason::Conflict,
+                    format_args!(
+                        "two of its fields are the variable {}: remove one of them",
+                        quoted(entry.key())
+                    ),
+                ),
                 Entry::Occupied(entry) => findings.problem(
                     annotation,
                     Reason::Conflict,
                     format_args!(
-                        "the variable {} is that of {PREFIX}{} already: remove one of them, or set {PREFIX}env-prefix",
+                        "the variable {} is that of {PREFIX}{} already: remove one of them, or set {prefix}",
                         quoted(entry.key()),
                         entry.get()
                     ),

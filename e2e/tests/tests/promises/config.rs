@@ -14,17 +14,19 @@ secrets:
   - {notation: keeper://pair/field/password, path: /keeper/secrets/app/password}
   - {notation: a2VlcGVyOi8vcGFpci90eXBl}
   - {record: web-keystore, fileName: keystore.p12, injectAsEnvVars: false, injectAsK8sSecret: "False"}
+  - {record: pair, fields: [login, password], injectAsEnvVars: true, envPrefix: DB_}
 folders:
   - {folderPath: Production/Databases, outputPath: /keeper/secrets/db}
 "#;
 
-/// Each file with its mode, and its content.
-const LIST: &str = r"
+/// Each file with its mode, and its content; and the variables.
+const LIST: &str = r#"
+echo "$DB_LOGIN $DB_PASSWORD"
 cd /keeper/secrets/app && stat -Lc '%a %n' pair.properties login
 cat pair.properties login; echo; cat password; echo
 cd .. && stat -Lc %n *
 wc -c < keystore.p12; cat pair; echo; grep login production-databases-mysql.json
-cd db && grep -H password *";
+cd db && grep -H password *"#;
 
 #[test]
 fn a_pod_finds_what_its_config_asks_for() {
@@ -33,6 +35,7 @@ fn a_pod_finds_what_its_config_asks_for() {
     namespace.apply(&pods::once(pod));
     namespace.wait_for_success("config", 90);
     let want = "\
+same-0 same-0
 400 pair.properties
 444 login
 login=same-0
@@ -63,7 +66,7 @@ fn a_mistake_in_a_config_is_told_with_its_line_and_column() {
     assert!(!denied.success);
     for line in [
         "keeper.security/config: secrets[0].mode (line 7, column 11): is read as a number without quotes",
-        "keeper.security/config: folders[0].outputPath (line 14, column 52): the path `db` is not absolute",
+        "keeper.security/config: folders[0].outputPath (line 15, column 52): the path `db` is not absolute",
     ] {
         assert!(denied.stderr.contains(line), "{}", denied.stderr);
     }

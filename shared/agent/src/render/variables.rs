@@ -92,8 +92,7 @@ fn add(
         ),
         why,
     };
-    const RENAME: &str =
-        "rename the field, select only the fields that you need, or set keeper.security/env-prefix";
+    const RENAME: &str = "rename the field, select only the fields that you need, or set keeper.security/env-prefix (envPrefix in keeper.security/config)";
     if kind == FROM_VAULT {
         check_vault_name(&name).map_err(|why| unfit(format!("the name {why}; {RENAME}")))?;
     }

@@ -79,9 +79,11 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// Refuses a switch that this version does not do, if it is on.
-    pub(super) fn not_yet_on(&mut self, key: &str, value: Option<&Spanned<Scalar>>) {
-        let Some(value) = value else { return };
+    /// Whether a switch is on, which it is not if it is not there; none if it is no switch.
+    pub(super) fn switch(&mut self, key: &str, value: Option<&Spanned<Scalar>>) -> Option<bool> {
+        let Some(value) = value else {
+            return Some(false);
+        };
         let on = match &value.value {
             Scalar::Boolean(on) => Ok(*on),
             Scalar::Text(text) => text
@@ -90,15 +92,17 @@ impl<'a> Entry<'a> {
                 .map_err(|error| error.to_string()),
             Scalar::Number => Err("a number is neither true nor false".to_owned()),
         };
-        match on {
-            Ok(false) => {}
-            Ok(true) => self.problem_at(
-                key,
-                value,
-                Reason::NotYet,
-                format_args!("{NOT_YET} or set it to false"),
-            ),
-            Err(error) => self.problem_at(key, value, Reason::BadValue, error),
+        on.map_err(|error| self.problem_at(key, value, Reason::BadValue, error))
+            .ok()
+    }
+
+    /// Refuses a switch that this version does not do, if it is on.
+    pub(super) fn not_yet_on(&mut self, key: &str, value: Option<&Spanned<Scalar>>) {
+        if self.switch(key, value) == Some(true)
+            && let Some(value) = value
+        {
+            let why = format_args!("{NOT_YET} or set it to false");
+            self.problem_at(key, value, Reason::NotYet, why);
         }
     }
 

@@ -63,7 +63,7 @@ pub(super) const SECRET: &[Key] = &[
     Key::new("notation", "notation", "keeper://Orders DB/field/password",
         "One value, by a Keeper Notation or base64 of one. Excludes `fields`."),
     Key::new("fields", "list of texts", "[login, password]",
-        "The fields of the record that the file holds, by label or type, exactly as they are written; a backslash is one. Exactly one: its value as it is, unless `format` says otherwise. Without it: all fields."),
+        "The fields of the record that are taken, by label or type, exactly as they are written; a backslash is one. Exactly one: the file is its value as it is, unless `format` says otherwise. Without it: all fields."),
     Key::new("format", "one of `json`, `env`, `yaml`, `properties`, `ini`, `raw`", "env",
         "How the file is written: [formats](formats.md). The annotation `format` is not for these files.").default("json"),
     Key::new("template", "text", "\"{{ .login }}\"",
@@ -75,9 +75,9 @@ pub(super) const SECRET: &[Key] = &[
     Key::new("mode", "file mode, in quotes", "\"0440\"",
         "The file's own mode, four octal digits. Without it: as all files of the pod."),
     Key::new("injectAsEnvVars", SWITCH, "true",
-        "Environment variables in place of the file.").default("false").not_yet(),
+        "`true`: [environment variables](../environment.md) in place of the file, one for each field, or one for a notation. Excludes `file`, `format`, `mode` and `path`.").default("false"),
     Key::new("envPrefix", "text", "DB_",
-        "Prefix of their names.").not_yet(),
+        "What the names of these variables begin with: letters, digits and `_`. The annotation `env-prefix` is not for them."),
     Key::new("injectAsK8sSecret", SWITCH, "true",
         "A Kubernetes Secret in place of the file.").default("false").not_yet(),
     Key::new("k8sSecretName", "text", "orders-db",
@@ -148,7 +148,11 @@ mod tests {
         let entries = |list: &str, keys: &'static [Key], base: &str, alone: &[&str]| -> Vec<_> {
             keys.iter()
                 .map(|key| {
-                    let base = if alone.contains(&key.name) { "" } else { base };
+                    let base = match key.name {
+                        name if alone.contains(&name) => "",
+                        "envPrefix" => "record: a, injectAsEnvVars: true, ",
+                        _ => base,
+                    };
                     (
                         key,
                         format!("{list}: [{{{base}{}: {}}}]", key.name, key.example),
@@ -165,7 +169,8 @@ mod tests {
             match key.status {
                 Status::Working => {
                     assert_eq!(findings.problems, [], "{text}");
-                    assert_eq!(config.files.len() + config.folders.len(), 1, "{text}");
+                    let asked = config.files.len() + config.folders.len() + config.variables.len();
+                    assert_eq!(asked, 1, "{text}");
                 }
                 Status::NotYet => assert_eq!(reasons, [Reason::NotYet], "{text}"),
             }

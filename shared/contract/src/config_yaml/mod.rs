@@ -1,5 +1,5 @@
-//! The annotation `config`: files and folders as YAML, with more to say of each than an annotation can. It becomes the
-//! same requests.
+//! The annotation `config`: files, folders and variables as YAML, with more to say of each than an annotation can. It
+//! becomes the same requests.
 //!
 //! A text that is no document of ours (no YAML, an unknown key, a wrong type) is one problem. In one that is, everything
 //! wrong is reported at once. Each problem has its key, line and column.
@@ -16,7 +16,9 @@ mod secrets;
 mod tests;
 
 use entry::Entry;
+use secrets::Asked;
 
+use crate::agent_config::Variables;
 use crate::files::File;
 use crate::folders::FolderRequest;
 use crate::problem::Findings;
@@ -29,6 +31,7 @@ const CONFIG: &str = "config";
 pub(crate) struct Config {
     pub(crate) files: Vec<File>,
     pub(crate) folders: Vec<FolderRequest>,
+    pub(crate) variables: Vec<Variables>,
 }
 
 /// Reads a `config`; what is wrong is recorded, and left out.
@@ -48,7 +51,11 @@ pub(crate) fn read(text: &str, findings: &mut Findings) -> Config {
     let mut config = Config::default();
     for (i, secret) in secrets.unwrap_or_default().into_iter().enumerate() {
         let entry = Entry::new(format!("secrets[{i}]"), secret.referenced, findings);
-        config.files.extend(secrets::file(entry, secret.value));
+        match secrets::read(entry, &secret.value) {
+            Some(Asked::File(file)) => config.files.push(file),
+            Some(Asked::Variables(variables)) => config.variables.push(variables),
+            None => {}
+        }
     }
     for (i, folder) in folders.unwrap_or_default().into_iter().enumerate() {
         let entry = Entry::new(format!("folders[{i}]"), folder.referenced, findings);

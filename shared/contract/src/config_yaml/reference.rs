@@ -10,7 +10,7 @@ const INTRODUCTION: &str = "\
 
 <!-- Made from the table in shared/contract by its tests. UPDATE_DOCS=1 cargo test -p keeper-contract --test reference -->
 
-The annotation `keeper.security/config` holds YAML that asks for files and folders, with more to say of each than the other
+The annotation `keeper.security/config` holds YAML that asks for files, folders and environment variables, with more to say of each than the other
 annotations can. It adds to what they ask for. This is of
 [examples/config.yaml](../../examples/config.yaml):
 

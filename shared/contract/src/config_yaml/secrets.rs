@@ -1,4 +1,5 @@
-//! An entry of `secrets`: a record, some of its fields, an attachment or a notation becomes a file.
+//! An entry of `secrets`: a record, some of its fields, an attachment or a notation becomes a file; or, but for an
+//! attachment, variables.
 
 use std::collections::BTreeSet;
 
@@ -7,63 +8,72 @@ use serde_saphyr::Spanned;
 
 use super::document::{Scalar, Secret};
 use super::entry::Entry;
-use crate::agent_config::{Format, Selection};
+use crate::agent_config::{Format, Naming, Selection, Variables};
 use crate::files::{File, default_name};
 use crate::format::rendering;
 use crate::path::{CleanPath, default_path};
 use crate::problem::{Reason, quoted};
-use crate::scalars::FileMode;
+use crate::scalars::{EnvPrefix, FileMode};
 use crate::selection::{self, Value};
 
-/// The file that an entry asks for; none if something is wrong with it.
-pub(super) fn file(mut entry: Entry<'_>, secret: Secret) -> Option<File> {
-    let Secret {
-        record,
-        notation,
-        file,
-        fields,
-        format,
-        template,
-        path,
-        mode,
-        inject_as_env_vars,
-        env_prefix,
-        inject_as_k8s_secret,
-        k8s_secret_name,
-        k8s_secret_keys,
-        k8s_secret_type,
-    } = secret;
-    entry.not_yet("template", template.as_ref());
-    entry.not_yet_on("injectAsEnvVars", inject_as_env_vars.as_ref());
-    entry.not_yet("envPrefix", env_prefix.as_ref());
-    entry.not_yet_on("injectAsK8sSecret", inject_as_k8s_secret.as_ref());
-    entry.not_yet("k8sSecretName", k8s_secret_name.as_ref());
-    entry.not_yet("k8sSecretKeys", k8s_secret_keys.as_ref());
-    entry.not_yet("k8sSecretType", k8s_secret_type.as_ref());
+/// What an entry asks for.
+#[derive(Debug)]
+pub(super) enum Asked {
+    File(File),
+    Variables(Variables),
+}
 
-    let selection = selected(&mut entry, record, notation, file);
-    let stated: Option<CleanPath> = entry.parsed("path", path.as_ref(), Reason::BadPath);
-    let named = names(&mut entry, fields.as_ref());
-    let own = own_format(&mut entry, format.as_ref());
-    let mode = file_mode(&mut entry, mode.as_ref());
+/// What an entry asks for; none if something is wrong with it.
+pub(super) fn read(mut entry: Entry<'_>, secret: &Secret) -> Option<Asked> {
+    entry.not_yet("template", secret.template.as_ref());
+    entry.not_yet_on("injectAsK8sSecret", secret.inject_as_k8s_secret.as_ref());
+    entry.not_yet("k8sSecretName", secret.k8s_secret_name.as_ref());
+    entry.not_yet("k8sSecretKeys", secret.k8s_secret_keys.as_ref());
+    entry.not_yet("k8sSecretType", secret.k8s_secret_type.as_ref());
+
+    let as_variables = entry.switch("injectAsEnvVars", secret.inject_as_env_vars.as_ref());
+    let selection = selected(&mut entry, secret);
+    let fields = names(&mut entry, secret.fields.as_ref());
+    if let Some(selection @ Selection::Notation(_)) = &selection
+        && selection.attachment().is_none()
+    {
+        let why = "a notation is one value: remove it, or select by `record`";
+        entry.excluded("fields", secret.fields.as_ref(), why);
+    }
+    // What else may stand in the entry hangs on it.
+    if as_variables? {
+        variables(&mut entry, secret, selection, fields).map(Asked::Variables)
+    } else {
+        file(&mut entry, secret, selection, fields).map(Asked::File)
+    }
+}
+
+/// The file that an entry asks for.
+fn file(
+    entry: &mut Entry<'_>,
+    secret: &Secret,
+    selection: Option<Selection>,
+    fields: Vec<String>,
+) -> Option<File> {
+    let why = "is for the names of variables: set `injectAsEnvVars` to true too, or remove it";
+    entry.excluded("envPrefix", secret.env_prefix.as_ref(), why);
+    let stated: Option<CleanPath> = entry.parsed("path", secret.path.as_ref(), Reason::BadPath);
+    let own = own_format(entry, secret.format.as_ref());
+    let mode = file_mode(entry, secret.mode.as_ref());
 
     let selection = selection?;
     if selection.attachment().is_some() {
         let why = "an attachment is published as it is: remove it";
-        entry.excluded("fields", fields.as_ref(), why);
-        entry.excluded("format", format.as_ref(), why);
-    } else if matches!(selection, Selection::Notation(_)) {
-        let why = "a notation is one value: remove it, or select by `record`";
-        entry.excluded("fields", fields.as_ref(), why);
+        entry.excluded("fields", secret.fields.as_ref(), why);
+        entry.excluded("format", secret.format.as_ref(), why);
     }
-    let format = rendering(own, &selection, &named, None)
+    let format = rendering(own, &selection, &fields, None)
         .map_err(|_| {
             let why = "raw is for one value: name exactly one field under `fields`, or choose another format";
-            entry.excluded("format", format.as_ref(), why);
+            entry.excluded("format", secret.format.as_ref(), why);
         })
         .ok()?;
-    let has_path = path.is_some();
-    let path = match (stated, path) {
+    let path = match (stated, &secret.path) {
         (Some(path), _) => path,
         (None, Some(_)) => return None,
         (None, None) => {
@@ -85,26 +95,55 @@ pub(super) fn file(mut entry: Entry<'_>, secret: Secret) -> Option<File> {
     Some(File {
         annotation: entry.origin(),
         selection,
-        fields: named,
+        fields,
         format,
         mode,
         path,
-        has_path,
+        has_path: secret.path.is_some(),
+    })
+}
+
+/// The variables that an entry asks for in place of a file.
+fn variables(
+    entry: &mut Entry<'_>,
+    secret: &Secret,
+    selection: Option<Selection>,
+    fields: Vec<String>,
+) -> Option<Variables> {
+    let why = "is of a file, and with `injectAsEnvVars` there is none: remove it, or ask for the file in an entry of its own";
+    entry.excluded("path", secret.path.as_ref(), why);
+    entry.excluded("format", secret.format.as_ref(), why);
+    entry.excluded("mode", secret.mode.as_ref(), why);
+    let prefix: Option<EnvPrefix> =
+        entry.parsed("envPrefix", secret.env_prefix.as_ref(), Reason::BadValue);
+
+    let selection = selection?;
+    if selection.attachment().is_some() {
+        let why = "an attachment is no variable: select a field, or set `injectAsEnvVars` to false";
+        entry.excluded("file", secret.file.as_ref(), why);
+        entry.excluded("notation", secret.notation.as_ref(), why);
+        return None;
+    }
+    let prefix = match (prefix, &secret.env_prefix) {
+        (Some(prefix), _) => prefix.0,
+        (None, Some(_)) => return None,
+        (None, None) => String::new(),
+    };
+    Some(Variables {
+        annotation: entry.origin(),
+        selection,
+        fields,
+        naming: Naming::Prefix(prefix),
     })
 }
 
 /// What it selects, but for the fields.
-fn selected(
-    entry: &mut Entry<'_>,
-    record: Option<Spanned<String>>,
-    notation: Option<Spanned<String>>,
-    file: Option<Spanned<String>>,
-) -> Option<Selection> {
-    match (record, notation) {
+fn selected(entry: &mut Entry<'_>, secret: &Secret) -> Option<Selection> {
+    match (&secret.record, &secret.notation) {
         (Some(_), Some(notation)) => {
             entry.excluded(
                 "notation",
-                Some(&notation),
+                Some(notation),
                 "excludes `record`: remove one of them",
             );
             None
@@ -115,15 +154,15 @@ fn selected(
             None
         }
         (Some(record), None) => {
-            let record = of_record(entry, &record);
-            let file = match file {
+            let record = of_record(entry, record);
+            let file = match &secret.file {
                 None => return record.map(Selection::Record),
                 Some(file) => file,
             };
             let name = file.value.trim();
             if name.is_empty() {
                 let why = "name an attachment of the record, by its file name, title or UID";
-                entry.problem_at("file", &file, Reason::BadSelection, why);
+                entry.problem_at("file", file, Reason::BadSelection, why);
                 return None;
             }
             record.map(|record| Selection::File {
@@ -134,8 +173,8 @@ fn selected(
         (None, Some(notation)) => {
             let why =
                 "belongs to a `record`: remove it, or write the notation as <record>/file/<file>";
-            entry.excluded("file", file.as_ref(), why);
-            of_notation(entry, &notation).map(Selection::Notation)
+            entry.excluded("file", secret.file.as_ref(), why);
+            of_notation(entry, notation).map(Selection::Notation)
         }
     }
 }

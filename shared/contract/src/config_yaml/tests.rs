@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 use proptest::prelude::*;
 
 use super::read;
-use crate::agent_config::{FolderRef, Selection};
+use crate::agent_config::{FolderRef, Naming, Selection};
 use crate::problem::{Findings, Problem, Reason};
 
-/// What a config means, a line for each file and folder; or its problems.
+/// What a config means, a line for each file, set of variables and folder; or its problems.
 fn meaning(text: &str) -> Result<String, String> {
     let mut findings = Findings::default();
     let config = read(text, &mut findings);
@@ -18,14 +18,15 @@ fn meaning(text: &str) -> Result<String, String> {
         let lines: Vec<_> = findings.problems.iter().map(line).collect();
         return Err(lines.join("\n"));
     }
+    let shown_selection = |selection: &Selection| match selection {
+        Selection::Record(record) => format!("record {record}"),
+        Selection::Field { record, field } => format!("field {record} {field}"),
+        Selection::Notation(notation) => format!("{notation}"),
+        Selection::File { record, file } => format!("file {record} {file}"),
+    };
     let mut shown = String::new();
     for file in config.files {
-        let selection = match &file.selection {
-            Selection::Record(record) => format!("record {record}"),
-            Selection::Field { record, field } => format!("field {record} {field}"),
-            Selection::Notation(notation) => format!("{notation}"),
-            Selection::File { record, file } => format!("file {record} {file}"),
-        };
+        let selection = shown_selection(&file.selection);
         let fields = file.fields.join(",");
         let mode = file.mode.map_or(String::new(), |mode| format!(" {mode}"));
         let _ = writeln!(
@@ -33,6 +34,14 @@ fn meaning(text: &str) -> Result<String, String> {
             "{selection} [{fields}] {}{mode} -> {}",
             file.format, file.path
         );
+    }
+    for one in config.variables {
+        let selection = shown_selection(&one.selection);
+        let fields = one.fields.join(",");
+        let Naming::Prefix(prefix) = one.naming else {
+            panic!("{:?}", one.naming)
+        };
+        let _ = writeln!(shown, "{selection} [{fields}] -> ${prefix}");
     }
     for folder in config.folders {
         let by = match &folder.folder {
@@ -128,6 +137,24 @@ fn good_configs_and_what_they_ask_for() {
         (
             "secrets: [{record: a, injectAsEnvVars: no, injectAsK8sSecret: }]",
             "record a [] json -> /keeper/secrets/a.json",
+        ),
+        // Variables
+        (
+            "secrets: [{record: a, injectAsEnvVars: true}, {record: b, injectAsEnvVars: 'True', envPrefix: }]",
+            "record a [] -> $\nrecord b [] -> $",
+        ),
+        (
+            "secrets: [{record: a}, {record: a, fields: [login, password], injectAsEnvVars: yes, envPrefix: DB_}]",
+            "record a [] json -> /keeper/secrets/a.json\nrecord a [login,password] -> $DB_",
+        ),
+        (
+            "secrets: [{notation: R/field/login, injectAsEnvVars: true, envPrefix: 2_}]",
+            "keeper://R/field/login [] -> $2_",
+        ),
+        // The default name of a file is of no matter to variables.
+        (
+            "secrets: [{record: ., injectAsEnvVars: true}]",
+            "record . [] -> $",
         ),
         // Folders
         (
@@ -308,8 +335,8 @@ folders:
 "#;
     let want = r#"secrets[0] (line 2, column 5): selects nothing: name a `record`, or a `notation`
 secrets[1].notation (line 4, column 15): excludes `record`: remove one of them
-secrets[2].path (line 6, column 11): the path `x` is not absolute: begin it with a slash, such as /keeper/secrets/x
 secrets[2].fields (line 7, column 13): name a field, or remove it: without it all fields are taken
+secrets[2].path (line 6, column 11): the path `x` is not absolute: begin it with a slash, such as /keeper/secrets/x
 secrets[2].format (line 8, column 13): `toml` is not known here: write one of json, env, yaml, properties, ini, raw
 secrets[2].mode (line 9, column 11): is read as a number without quotes: write it as "0440"
 secrets[3].fields[2] (line 12, column 20): stands in the list already: remove it
@@ -344,15 +371,12 @@ fn what_this_version_does_not_do_is_refused_by_name() {
     let text = r#"secrets:
   - record: a
     template: "{{ .login }}"
-    injectAsEnvVars: true
-    envPrefix: DB_
     injectAsK8sSecret: "True"
     k8sSecretName: x
     k8sSecretKeys: {a: b}
     k8sSecretType: Opaque
   - record: a
     format: template
-    injectAsEnvVars: ja
     injectAsK8sSecret: 1
 folders:
   - path: a
@@ -360,17 +384,65 @@ folders:
     k8sSecretNamePrefix: x
 "#;
     let want = r#"secrets[0].template (line 3, column 15): this version does not do this yet: remove it
-secrets[0].injectAsEnvVars (line 4, column 22): this version does not do this yet: remove it or set it to false
-secrets[0].envPrefix (line 5, column 16): this version does not do this yet: remove it
-secrets[0].injectAsK8sSecret (line 6, column 24): this version does not do this yet: remove it or set it to false
-secrets[0].k8sSecretName (line 7, column 20): this version does not do this yet: remove it
-secrets[0].k8sSecretKeys (line 8, column 20): this version does not do this yet: remove it
-secrets[0].k8sSecretType (line 9, column 20): this version does not do this yet: remove it
-secrets[1].injectAsEnvVars (line 12, column 22): `ja` is neither "true" nor "false": write one of them
-secrets[1].injectAsK8sSecret (line 13, column 24): a number is neither true nor false
-secrets[1].format (line 11, column 13): this version does not do this yet: remove it
-folders[0].injectAsK8sSecret (line 16, column 24): this version does not do this yet: remove it or set it to false
-folders[0].k8sSecretNamePrefix (line 17, column 26): this version does not do this yet: remove it"#;
+secrets[0].injectAsK8sSecret (line 4, column 24): this version does not do this yet: remove it or set it to false
+secrets[0].k8sSecretName (line 5, column 20): this version does not do this yet: remove it
+secrets[0].k8sSecretKeys (line 6, column 20): this version does not do this yet: remove it
+secrets[0].k8sSecretType (line 7, column 20): this version does not do this yet: remove it
+secrets[1].injectAsK8sSecret (line 10, column 24): a number is neither true nor false
+secrets[1].format (line 9, column 13): this version does not do this yet: remove it
+folders[0].injectAsK8sSecret (line 13, column 24): this version does not do this yet: remove it or set it to false
+folders[0].k8sSecretNamePrefix (line 14, column 26): this version does not do this yet: remove it"#;
+    assert_eq!(meaning(text).unwrap_err(), want);
+}
+
+#[test]
+fn what_does_not_go_together_with_variables_is_named_with_its_cure() {
+    let text = r#"secrets:
+  - record: a
+    injectAsEnvVars: true
+    path: x
+    format: template
+    mode: 0440
+  - record: a
+    file: b
+    fields: [c]
+    injectAsEnvVars: true
+  - notation: R/file/b
+    injectAsEnvVars: true
+  - notation: R/field/b
+    fields: [c]
+    injectAsEnvVars: true
+  - record: a
+    envPrefix: A_
+  - record: a
+    injectAsEnvVars: false
+    envPrefix: A=
+  - record: a
+    injectAsEnvVars: true
+    envPrefix: A=
+  - injectAsEnvVars: true
+    fields: [b, b]
+  - record: a
+    injectAsEnvVars: ja
+    envPrefix: A_
+  - record: a
+    injectAsEnvVars: 1
+    fields: []
+"#;
+    let want = r#"secrets[0].path (line 4, column 11): is of a file, and with `injectAsEnvVars` there is none: remove it, or ask for the file in an entry of its own
+secrets[0].format (line 5, column 13): is of a file, and with `injectAsEnvVars` there is none: remove it, or ask for the file in an entry of its own
+secrets[0].mode (line 6, column 11): is of a file, and with `injectAsEnvVars` there is none: remove it, or ask for the file in an entry of its own
+secrets[1].file (line 8, column 11): an attachment is no variable: select a field, or set `injectAsEnvVars` to false
+secrets[2].notation (line 11, column 15): an attachment is no variable: select a field, or set `injectAsEnvVars` to false
+secrets[3].fields (line 14, column 13): a notation is one value: remove it, or select by `record`
+secrets[4].envPrefix (line 17, column 16): is for the names of variables: set `injectAsEnvVars` to true too, or remove it
+secrets[5].envPrefix (line 20, column 16): is for the names of variables: set `injectAsEnvVars` to true too, or remove it
+secrets[6].envPrefix (line 23, column 16): `A=` is no prefix of variables: write letters, digits and `_`, at most 64, such as DB_
+secrets[7] (line 24, column 5): selects nothing: name a `record`, or a `notation`
+secrets[7].fields[1] (line 25, column 17): stands in the list already: remove it
+secrets[8].injectAsEnvVars (line 27, column 22): `ja` is neither "true" nor "false": write one of them
+secrets[9].injectAsEnvVars (line 30, column 22): a number is neither true nor false
+secrets[9].fields (line 31, column 13): name a field, or remove it: without it all fields are taken"#;
     assert_eq!(meaning(text).unwrap_err(), want);
 }
 

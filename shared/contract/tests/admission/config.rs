@@ -1,6 +1,7 @@
 //! The annotation `config`, from the outside.
 
-use keeper_contract::{FolderRef, Format, Reason, Selection};
+use keeper_contract::{FolderRef, Format, Naming, Reason, Selection};
+use serde_json::{Value, json};
 
 use crate::{config, denied, injected, patched, pod, reasons};
 
@@ -96,6 +97,89 @@ fn a_path_is_given_once_whoever_asks_for_it() {
     assert!(
         told[1].starts_with("keeper.security/config: secrets[1] (line 3, column 5): "),
         "{told:?}"
+    );
+}
+
+/// A pod with a command, which variables need.
+fn with_command(annotations: &[(&str, &str)]) -> Value {
+    let mut pod = pod(annotations);
+    pod["spec"]["containers"][0]["command"] = json!(["app"]);
+    pod
+}
+
+#[test]
+fn an_entry_becomes_variables_in_place_of_its_file_and_others_stay_files() {
+    let text = "\
+secrets:
+  - {record: R, fields: [login, password], injectAsEnvVars: true, envPrefix: DB_}
+  - {notation: R/field/url, injectAsEnvVars: true}
+  - record: R
+";
+    let patched = patched(&with_command(&[
+        ("config", text),
+        ("env-method", "exec"),
+        ("env-X", "R[login]"),
+        // These are for each other.
+        ("inject-env-vars", "true"),
+        ("env-prefix", "MAIL_"),
+        ("secret", "Mail[login]"),
+    ]));
+    assert_eq!(
+        patched["spec"]["containers"][0]["command"][0],
+        "/keeper-exec/keeper-exec"
+    );
+    let config = config(&patched);
+    let paths: Vec<_> = config.outputs.iter().map(|o| o.path.as_str()).collect();
+    assert_eq!(paths, ["r.json"]);
+    let variables: Vec<_> = config
+        .environment
+        .iter()
+        .flat_map(|e| &e.variables)
+        .map(|one| (one.annotation.as_str(), &one.naming, one.names().unwrap()))
+        .collect();
+    let prefix = |prefix: &str| Naming::Prefix(prefix.to_owned());
+    let names = |names: &[&str]| names.iter().map(|&n| n.to_owned()).collect::<Vec<_>>();
+    assert_eq!(
+        variables,
+        [
+            (
+                "keeper.security/secret",
+                &prefix("MAIL_"),
+                names(&["MAIL_LOGIN"])
+            ),
+            (
+                "keeper.security/env-X",
+                &Naming::Written("X".into()),
+                names(&["X"])
+            ),
+            (
+                "keeper.security/config: secrets[0] (line 2, column 5)",
+                &prefix("DB_"),
+                names(&["DB_LOGIN", "DB_PASSWORD"])
+            ),
+            (
+                "keeper.security/config: secrets[1] (line 3, column 5)",
+                &prefix(""),
+                names(&["URL"])
+            ),
+        ]
+    );
+}
+
+#[test]
+fn names_of_variables_that_cannot_be_are_told_with_the_cure_of_a_config() {
+    let text = "\
+secrets:
+  - {record: R, fields: [Path, a-b, a_b], injectAsEnvVars: true}
+  - {notation: R/field/x, injectAsEnvVars: true}
+";
+    let denial = denied(&with_command(&[("config", text), ("env-X", "R[y]")]));
+    assert_eq!(
+        denial.to_string(),
+        "\
+keeper.security/config: secrets[0] (line 2, column 5): the name of the variable `PATH` is one by which programs load or run code, so that no vault may set it: set `envPrefix` there, or give it a name with keeper.security/env-<NAME>
+keeper.security/config: secrets[0] (line 2, column 5): two of its fields are the variable `A_B`: remove one of them
+keeper.security/config: secrets[1] (line 3, column 5): the variable `X` is that of keeper.security/env-X already: remove one of them, or set `envPrefix` there"
     );
 }
 
