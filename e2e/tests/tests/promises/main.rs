@@ -22,6 +22,7 @@ mod pods;
 mod proxy;
 mod refresh;
 mod reload;
+mod settings;
 mod smoke;
 mod stale;
 mod users;
