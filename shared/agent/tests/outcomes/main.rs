@@ -131,6 +131,37 @@ async fn in_namespaces_of_its_own(name: &str, fault: Fault) {
     );
 }
 
+/// What wakes a process comes from other threads, at any moment: also in the one in which its sleep is ended. The time of
+/// that sleep must not be left over for those after it, which nobody would see then.
+#[tokio::test]
+async fn a_sleep_that_is_broken_off_leaves_no_time_over() {
+    let node = World::new(Fault::BadConfig).await.node;
+    let event = tokio::sync::Notify::new();
+    let mut process = Box::pin(async {
+        tokio::select! {
+            biased;
+            () = event.notified() => {}
+            () = node.sleep(Duration::from_secs(100)) => {}
+        }
+        node.sleep(Duration::from_secs(10)).await;
+    });
+    for round in 0..2 {
+        tokio::select! {
+            biased;
+            () = &mut process => panic!("time passed unseen"),
+            () = node.asleep() => {}
+        }
+        if round == 0 {
+            node.end_sleep();
+            event.notify_one();
+        }
+    }
+    assert_eq!(node.uptime(), Duration::ZERO);
+    node.end_sleep();
+    process.await;
+    assert_eq!(node.uptime(), Duration::from_secs(10));
+}
+
 #[tokio::test]
 async fn what_keeper_denied_stays_stale_through_an_outage() {
     let mut world = World::new(Fault::Revoked).await;

@@ -31,6 +31,8 @@ struct Time {
     limit: Duration,
     /// The end of the sleep that a process is in.
     asleep_until: Option<Duration>,
+    /// Time may pass to the end of one sleep only: if that is broken off, no further.
+    is_ending: bool,
     /// What the clock shows too much.
     clock_ahead_ms: i64,
     random: u64,
@@ -45,6 +47,7 @@ impl VirtualHost {
                 suspended: Duration::ZERO,
                 limit: Duration::ZERO,
                 asleep_until: None,
+                is_ending: false,
                 clock_ahead_ms: 0,
                 random: seed | 1,
             })),
@@ -88,6 +91,7 @@ impl VirtualHost {
         let mut time = self.time();
         if let Some(until) = time.asleep_until.take() {
             time.limit = until;
+            time.is_ending = true;
             self.passing.notify_one();
         }
     }
@@ -163,7 +167,11 @@ impl Host for VirtualHost {
         struct Asleep<'a>(&'a VirtualHost);
         impl Drop for Asleep<'_> {
             fn drop(&mut self) {
-                self.0.time().asleep_until = None;
+                let mut time = self.0.time();
+                time.asleep_until = None;
+                if std::mem::take(&mut time.is_ending) {
+                    time.limit = time.awake;
+                }
             }
         }
         let until = self.time().awake + duration;
