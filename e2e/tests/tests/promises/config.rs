@@ -17,6 +17,7 @@ secrets:
   - {record: pair, fields: [login, password], injectAsEnvVars: true, envPrefix: DB_}
 folders:
   - {folderPath: Production/Databases, outputPath: /keeper/secrets/db}
+  - {uid: TEAM, outputPath: /keeper/secrets/team}
 "#;
 
 /// Each file with its mode, and its content; and the variables.
@@ -26,12 +27,17 @@ cd /keeper/secrets/app && stat -Lc '%a %n' pair.properties login
 cat pair.properties login; echo; cat password; echo
 cd .. && stat -Lc %n *
 wc -c < keystore.p12; cat pair; echo; grep login production-databases-mysql.json
-cd db && grep -H password *"#;
+cd db && grep -H password *
+cd ../team && grep -H password *"#;
 
 #[test]
 fn a_pod_finds_what_its_config_asks_for() {
     let namespace = Namespace::new("yaml");
-    let pod = pods::annotated("config", &[("config", CONFIG)], LIST);
+    let keeper = namespace.keeper();
+    let team = keeper.run(&["mkdir", "Team"]);
+    keeper.run(&["add", "crew", "password=crew-password", "--folder=Team"]);
+    let config = CONFIG.replace("TEAM", team.trim());
+    let pod = pods::annotated("config", &[("config", &config)], LIST);
     namespace.apply(&pods::once(pod));
     namespace.wait_for_success("config", 90);
     let want = "\
@@ -47,11 +53,13 @@ db
 keystore.p12
 pair
 production-databases-mysql.json
+team
 4000
 login
   \"login\": \"app\",
 MySQL.json:  \"password\": \"mysql-password\"
 Redis-cache.json:  \"password\": \"redis-password\"
+crew.json:  \"password\": \"crew-password\"
 ";
     assert_eq!(namespace.logs("config", pods::APP), want);
 }
