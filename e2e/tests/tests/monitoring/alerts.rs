@@ -16,8 +16,7 @@ const POD: &str = "orders";
 const MAY_FAIL: [&str; 3] = ["| grep", "/keeper-sidecar status", "--previous"];
 
 /// As in production, but sooner.
-const SOON: [&str; 7] = [
-    "alerts.rules.KeeperSidecarRefreshFailures.missedRefreshes=1",
+const SOON: [&str; 6] = [
     "alerts.rules.KeeperSidecarRefreshFailures.duration=5s",
     "alerts.rules.KeeperSidecarStale.duration=5s",
     "alerts.rules.KeeperSidecarThrottled.duration=5s",
