@@ -50,8 +50,11 @@ fn show_the_documented_smoke_test() {
 fn warn_of_what_gives_less_than_it_seems() {
     assert!(notes_in("default", "{}").contains("WARNING: pods of the injector's own namespace"));
     assert!(notes("{replicaCount: 1}").contains("WARNING: with replicaCount 1"));
-    assert!(
-        notes("{webhook: {failurePolicy: Ignore}}")
-            .contains("WARNING: webhook.failurePolicy is Ignore")
-    );
+    let ignore = |net: &str| {
+        notes(&format!(
+            "{{webhook: {{failurePolicy: Ignore}}, safetyNet: {{enabled: {net}}}}}"
+        ))
+    };
+    assert!(ignore("false").contains("WARNING: webhook.failurePolicy is Ignore"));
+    assert!(!ignore("true").contains("WARNING"));
 }

@@ -92,3 +92,20 @@ matchExpressions:
     operator: NotIn
     values: [disabled]
 {{- end }}
+
+{{- /* CEL: whether a pod asks for injection. What the webhook reads as "false" is what this does: in any case, with blanks around it. */}}
+{{- define "keeper-injector.asksForInjection" -}}
+object.metadata.?annotations[?'keeper.security/inject'].orValue('false').trim().lowerAscii() != 'false'
+{{- end }}
+
+{{- /* What the API server calls the webhook's account. */}}
+{{- define "keeper-injector.username" -}}
+system:serviceaccount:{{ .Release.Namespace }}:{{ include "keeper-injector.name" . }}
+{{- end }}
+
+{{- /* CEL: whether two maps agree in all keys but some, also in keys that this chart doesn't know. Called with a list: the new map, the old
+one, and the keys that may differ, as a list of CEL. */}}
+{{- define "keeper-injector.sameBut" -}}
+{{- $new := index . 0 }}{{ $old := index . 1 }}{{ $but := index . 2 -}}
+{{ $new }}.all(k, k in {{ $but }} || (k in {{ $old }} && {{ $new }}[k] == {{ $old }}[k])) && {{ $old }}.all(k, k in {{ $but }} || k in {{ $new }})
+{{- end }}
