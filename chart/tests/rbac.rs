@@ -124,7 +124,9 @@ fn is_so(condition: &str, values: &Value) -> bool {
     let pointer = format!("/{}", path.replace('.', "/"));
     match values.pointer(&pointer) {
         Some(Value::String(text)) => text == expected,
-        Some(other) => other.to_string() == expected,
+        Some(other) => {
+            serde_json::from_str(expected).is_ok_and(|expected: Value| expected == *other)
+        }
         None => panic!("the chart has no value {path}"),
     }
 }
