@@ -10,6 +10,7 @@ mod api_version;
 mod certs;
 mod cli;
 mod http;
+mod leader;
 mod listener;
 mod metrics;
 mod namespaces;

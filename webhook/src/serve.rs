@@ -24,6 +24,7 @@ use crate::certs::kube_store::KubeStore;
 use crate::certs::manual::{Manual, ManualError};
 use crate::certs::{AuthorityTooShort, Names, Policy, Resolver};
 use crate::cli::{Cli, Command, Serve, TlsMode};
+use crate::leader::Leadership;
 use crate::metrics::Metrics;
 use crate::namespaces::Namespaces;
 use crate::{http, listener, render};
@@ -348,6 +349,7 @@ impl CertificateParts {
         let auto = Auto {
             store,
             authority,
+            leadership: Leadership::always(),
             resolver: self.resolver,
             expiry,
             changed,
