@@ -26,7 +26,7 @@ use crate::certs::{Names, Policy, Resolver};
 use crate::cli::{Cli, Command, Serve, TlsMode};
 use crate::metrics::Metrics;
 use crate::namespaces::Namespaces;
-use crate::{http, listener, render};
+use crate::{http, listener, render, verify};
 
 /// Why the program ends before its time.
 #[derive(Debug, thiserror::Error)]
@@ -105,6 +105,7 @@ pub fn main(cli: Cli) -> ExitCode {
     match cli.command {
         Command::Serve(options) => serve(&options),
         Command::Render(options) => render::main(&options),
+        Command::Verify { files } => verify::main(&files),
     }
 }
 
