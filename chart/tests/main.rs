@@ -9,9 +9,13 @@
 
 mod admission;
 mod helm;
+mod namespaces;
+mod network;
 mod notes;
 mod program;
+mod reference;
 mod release;
 mod rights;
+mod scaling;
 mod values;
 mod workload;
