@@ -8,11 +8,16 @@
 )]
 
 mod admission;
+mod certificates;
 mod helm;
 mod monitoring;
+mod namespaces;
+mod network;
 mod notes;
 mod program;
+mod reference;
 mod release;
 mod rights;
+mod scaling;
 mod values;
 mod workload;

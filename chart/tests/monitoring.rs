@@ -258,11 +258,21 @@ fn each_number_reaches_its_expression() {
         }
     }
     assert_eq!(numbers, 8);
-    let replicas = render("{replicaCount: 5, alerts: {enabled: true}}");
-    let low = rules(groups(&replicas))
-        .find(|rule| rule["alert"] == "KeeperInjectorReplicasLow")
-        .unwrap();
-    assert!(low["expr"].as_str().unwrap().ends_with(" < 5"), "{low}");
+}
+
+#[test]
+fn too_few_replicas_are_fewer_than_there_are_at_least() {
+    for values in [
+        "{alerts: {enabled: true}, replicaCount: 5}",
+        "{alerts: {enabled: true}, autoscaling: {enabled: true, minReplicas: 5}}",
+        "{alerts: {enabled: true}, keda: {enabled: true, minReplicas: 5, prometheus: {serverAddress: 'http://prometheus:9090'}}}",
+    ] {
+        let objects = render(values);
+        let low = rules(groups(&objects))
+            .find(|rule| rule["alert"] == "KeeperInjectorReplicasLow")
+            .unwrap();
+        assert!(low["expr"].as_str().unwrap().ends_with(" < 5"), "{low}");
+    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ severities, labels and runbooks of those that are not.
 {{- if $settings.enabled }}
 {{- $numbers := omit $settings "enabled" "severity" "duration" "runbookUrl" "labels" "annotations" }}
 {{- if and (hasKey $numbers "threshold") (kindIs "invalid" $numbers.threshold) }}
-{{- $_ := set $numbers "threshold" $.Values.replicaCount }}
+{{- $_ := set $numbers "threshold" (include "keeper-injector.leastReplicas" $) }}
 {{- end }}
 {{- $runbook := $settings.runbookUrl | default (printf "%s/%s.md" (trimSuffix "/" $.Values.alerts.runbookUrl) $rule.alert) }}
 {{- $rules = append $rules (dict
@@ -37,6 +37,14 @@ severities, labels and runbooks of those that are not.
 {{- end }}
 {{- end }}
 {{- toYaml $groups }}
+{{- end }}
+
+{{/* How many webhook pods there are at least. */}}
+{{- define "keeper-injector.leastReplicas" -}}
+{{- if .Values.autoscaling.enabled }}{{ .Values.autoscaling.minReplicas }}
+{{- else if .Values.keda.enabled }}{{ .Values.keda.minReplicas }}
+{{- else }}{{ .Values.replicaCount }}
+{{- end }}
 {{- end }}
 
 {{/* An expression with other numbers; takes (list expression numbers). In it, each stands before `# name`. */}}
