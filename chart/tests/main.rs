@@ -9,6 +9,7 @@
 
 mod admission;
 mod helm;
+mod leader;
 mod notes;
 mod program;
 mod release;

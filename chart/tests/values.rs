@@ -255,7 +255,7 @@ fn what_cannot_be_right_is_refused() {
             "/tls/manual/caBundle",
         ),
         ("{metrics: {serviceMonitor: {enabled: true}}}", "/metrics"),
-        ("{leaderElection: {enabled: true}}", "leaderElection"),
+        ("{leaderElection: {enable: true}}", "leaderElection"),
         ("{logging: {level: loud}}", "/logging/level"),
         (
             "{podDisruptionBudget: {minAvailable: half}}",

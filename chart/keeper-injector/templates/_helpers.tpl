@@ -8,6 +8,12 @@ inject every pod twice, and is refused by helm, since the webhook configuration 
 {{- if eq .Values.tls.mode "manual" }}{{ .Values.tls.manual.secretName }}{{ else }}keeper-injector-tls{{ end }}
 {{- end }}
 
+{{/* Whether a leader is elected: where there is something that only one may do. */}}
+{{- define "keeper-injector.electsLeader" -}}
+{{- $election := .Values.leaderElection }}
+{{- if and $election.enabled (or (eq .Values.tls.mode "auto") $election.trafficToLeaderOnly) }}true{{ end }}
+{{- end }}
+
 {{- define "keeper-injector.selectorLabels" -}}
 app.kubernetes.io/name: keeper-injector
 app.kubernetes.io/instance: {{ .Release.Name }}
