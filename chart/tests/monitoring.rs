@@ -351,6 +351,29 @@ fn monitors_select_what_is_there() {
     assert_eq!(monitor["podMetricsEndpoints"][0]["port"], "keeper-metrics");
 }
 
+/// Where the Service has one pod only, another one has all of them.
+#[test]
+fn all_replicas_are_scraped_where_only_the_leader_answers() {
+    let objects = render(
+        "{leaderElection: {trafficToLeaderOnly: true}, metrics: {serviceMonitor: {enabled: true}}}",
+    );
+    let monitor = &objects.the("ServiceMonitor")["spec"];
+    let wanted = monitor["selector"]["matchLabels"].as_object().unwrap();
+    let selected = |service: &&&Value| {
+        let labels = &service["metadata"]["labels"];
+        wanted.iter().all(|(key, value)| &labels[key] == value)
+    };
+    let services = objects.of("Service");
+    let found: Vec<_> = services.iter().filter(selected).collect();
+    assert_eq!(found.len(), 1);
+    let pods = &objects.the("Deployment")["spec"]["selector"]["matchLabels"];
+    assert_eq!(&found[0]["spec"]["selector"], pods);
+    assert_eq!(
+        monitor["endpoints"][0]["relabelings"],
+        json!([{"targetLabel": "job", "replacement": "keeper-injector-webhook"}])
+    );
+}
+
 #[test]
 fn monitors_follow_their_values() {
     let values = "

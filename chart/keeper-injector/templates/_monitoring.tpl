@@ -55,3 +55,10 @@ severities, labels and runbooks of those that are not.
 {{- end }}
 {{- $expression }}
 {{- end }}
+
+{{/* What tells the Service of all replicas' metrics from the one for admissions. */}}
+{{- define "keeper-injector.metricsLabels" -}}
+app.kubernetes.io/name: keeper-injector
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: metrics
+{{- end }}
