@@ -8,10 +8,16 @@
 )]
 
 mod admission;
+mod certificates;
 mod helm;
+mod leader;
+mod namespaces;
+mod network;
 mod notes;
 mod program;
+mod reference;
 mod release;
 mod rights;
+mod scaling;
 mod values;
 mod workload;

@@ -22,12 +22,12 @@ use crate::api_version::ApiVersion;
 use crate::certs::auto::{Authority, Auto};
 use crate::certs::kube_store::KubeStore;
 use crate::certs::manual::{Manual, ManualError};
-use crate::certs::{Names, Policy, Resolver};
+use crate::certs::{AuthorityTooShort, Names, Policy, Resolver};
 use crate::cli::{Cli, Command, Serve, TlsMode};
-use crate::leader::Leadership;
+use crate::leader::{HandOver, Leadership};
 use crate::metrics::Metrics;
 use crate::namespaces::Namespaces;
-use crate::{http, listener, render};
+use crate::{http, leader, listener, render, verify};
 
 /// Why the program ends before its time.
 #[derive(Debug, thiserror::Error)]
@@ -51,12 +51,18 @@ pub enum Failure {
     /// The files of `--tls-mode manual`.
     #[error("--tls-mode manual: {0}")]
     Manual(String),
+    /// Lifetimes of certificates that don't go together.
+    #[error("{0}")]
+    Lifetimes(String),
     /// No way to the API server.
     #[error(
         "no API server to talk to ({0}); \
          outside a cluster use --tls-mode manual together with --kubernetes-version"
     )]
     Kubernetes(String),
+    /// Options of the leader election that don't fit each other.
+    #[error("{0}")]
+    LeaderElection(String),
     /// An address that can't be listened on.
     #[error("cannot listen on {address}: {error}")]
     Bind {
@@ -83,7 +89,11 @@ impl Failure {
     /// 2 for what the caller has to change, 1 for the rest.
     fn exit_code(&self) -> u8 {
         match self {
-            Self::SettingsFile { .. } | Self::Settings { .. } | Self::Manual(_) => 2,
+            Self::SettingsFile { .. }
+            | Self::Settings { .. }
+            | Self::Manual(_)
+            | Self::Lifetimes(_)
+            | Self::LeaderElection(_) => 2,
             Self::Kubernetes(_)
             | Self::Bind { .. }
             | Self::Metrics(_)
@@ -100,12 +110,19 @@ impl From<ManualError> for Failure {
     }
 }
 
+impl From<AuthorityTooShort> for Failure {
+    fn from(error: AuthorityTooShort) -> Self {
+        Self::Lifetimes(error.to_string())
+    }
+}
+
 /// Runs the command to its end.
 #[must_use]
 pub fn main(cli: Cli) -> ExitCode {
     match cli.command {
         Command::Serve(options) => serve(&options),
         Command::Render(options) => render::main(&options),
+        Command::Verify { files } => verify::main(&files),
     }
 }
 
@@ -171,6 +188,7 @@ pub struct Webhook {
     readiness: Readiness,
     registry: Registry,
     background: JoinSet<()>,
+    hand_over: Option<HandOver>,
     drain: listener::Drain,
 }
 
@@ -205,11 +223,15 @@ impl Webhook {
                 namespaces
             }
         };
+        let (leadership, hand_over) =
+            leadership(options, &settings.own_namespace, &mut background).await?;
+        leadership.register(&registry)?;
         let parts = CertificateParts {
             names: Names::of_service(&options.service, &settings.own_namespace),
             provider: Arc::new(ring::default_provider()),
             resolver: Arc::clone(&resolver),
             metrics: metrics.clone(),
+            leadership,
         };
         let provider = Arc::clone(&parts.provider);
         match options.tls_mode {
@@ -225,7 +247,7 @@ impl Webhook {
                     client,
                     latches,
                     &mut background,
-                );
+                )?;
             }
             TlsMode::Manual => parts.manual(options, &mut background)?,
         }
@@ -243,6 +265,7 @@ impl Webhook {
             readiness,
             registry,
             background,
+            hand_over,
             drain: listener::Drain {
                 delay: options.drain_delay_seconds,
                 deadline: options.drain_deadline_seconds,
@@ -279,6 +302,7 @@ impl Webhook {
             readiness,
             registry,
             mut background,
+            hand_over,
             drain,
         } = self;
         tracing::info!(
@@ -291,6 +315,12 @@ impl Webhook {
             let _ = stopped.await;
         });
         let health = tokio::spawn(health);
+        let shutdown = async {
+            shutdown.await;
+            if let Some(hand_over) = hand_over {
+                hand_over.run().await;
+            }
+        };
         let ended = tokio::select! {
             () = listener::serve(https, tls, router, readiness, drain, shutdown) => Ok(()),
             Some(_) = background.join_next() => Err(Failure::Background),
@@ -308,6 +338,7 @@ struct CertificateParts {
     provider: Arc<CryptoProvider>,
     resolver: Arc<Resolver>,
     metrics: Metrics,
+    leadership: Leadership,
 }
 
 impl CertificateParts {
@@ -318,7 +349,7 @@ impl CertificateParts {
         client: kube::Client,
         latches: (Latch, Latch),
         background: &mut JoinSet<()>,
-    ) {
+    ) -> Result<(), Failure> {
         let store = KubeStore::new(
             client,
             namespace,
@@ -328,25 +359,22 @@ impl CertificateParts {
         );
         let changed = Arc::new(Notify::new());
         background.spawn(store.clone().watch(Arc::clone(&changed)));
-        let policy = Policy {
-            ca: options.ca_lifetime_seconds,
-            certificate: options.certificate_lifetime_seconds,
-        };
         let authority = Authority {
             names: self.names,
-            policy,
+            policy: Policy::new(options.ca_lifetime, options.certificate_lifetime)?,
             provider: self.provider,
         };
         let expiry = self.metrics.certificate_expiry;
         let auto = Auto {
             store,
             authority,
-            leadership: Leadership::always(),
+            leadership: self.leadership,
             resolver: self.resolver,
             expiry,
             changed,
         };
         background.spawn(auto.run(latches.0, latches.1));
+        Ok(())
     }
 
     fn manual(self, options: &Serve, background: &mut JoinSet<()>) -> Result<(), Failure> {
@@ -358,7 +386,8 @@ impl CertificateParts {
         let manual = Manual {
             crt: crt.clone(),
             key: key.clone(),
-            names: self.names,
+            ca: options.tls_ca.clone(),
+            names: self.names.called(),
             provider: self.provider,
             resolver: self.resolver,
             expiry: self.metrics.certificate_expiry,
@@ -366,6 +395,28 @@ impl CertificateParts {
         background.spawn(manual.start()?);
         Ok(())
     }
+}
+
+/// Who acts, and what is to be done before the end.
+async fn leadership(
+    options: &Serve,
+    namespace: &str,
+    background: &mut JoinSet<()>,
+) -> Result<(Leadership, Option<HandOver>), Failure> {
+    let election = &options.leader_election;
+    let refused = |why: String| Err(Failure::LeaderElection(why));
+    if !election.enabled && election.traffic_to_leader_only {
+        return refused("--traffic-to-leader-only needs --leader-election true".to_owned());
+    }
+    if !election.enabled || !options.needs_leader() {
+        return Ok((Leadership::always(), None));
+    }
+    let (leadership, hand_over) =
+        match leader::start(election, &client().await?, namespace, background) {
+            Ok(started) => started,
+            Err(error) => return refused(error.to_string()),
+        };
+    Ok((leadership, Some(hand_over)))
 }
 
 async fn client() -> Result<kube::Client, Failure> {
