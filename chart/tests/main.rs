@@ -10,9 +10,13 @@
 mod admission;
 mod certificates;
 mod helm;
+mod namespaces;
+mod network;
 mod notes;
 mod program;
+mod reference;
 mod release;
 mod rights;
+mod scaling;
 mod values;
 mod workload;

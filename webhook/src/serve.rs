@@ -29,7 +29,7 @@ use crate::cli::{Cli, Command, Serve, TlsMode};
 use crate::leader::Leadership;
 use crate::metrics::Metrics;
 use crate::namespaces::Namespaces;
-use crate::{http, listener, render};
+use crate::{http, listener, render, verify};
 
 /// Why the program ends before its time.
 #[derive(Debug, thiserror::Error)]
@@ -120,6 +120,7 @@ pub fn main(cli: Cli) -> ExitCode {
     match cli.command {
         Command::Serve(options) => serve(&options),
         Command::Render(options) => render::main(&options),
+        Command::Verify { files } => verify::main(&files),
     }
 }
 
