@@ -8,10 +8,15 @@
 )]
 
 mod admission;
+mod certificates;
 mod helm;
+mod namespaces;
+mod network;
 mod notes;
 mod program;
+mod reference;
 mod release;
 mod rights;
+mod scaling;
 mod values;
 mod workload;

@@ -10,12 +10,14 @@ mod api_version;
 mod certs;
 mod cli;
 mod http;
+mod leader;
 mod listener;
 mod metrics;
 mod namespaces;
 mod render;
 mod review;
 mod serve;
+mod verify;
 
 pub use api_version::KubernetesVersion;
 pub use cli::{Cli, Command, Render, RenderOutput, Serve, TlsMode};
