@@ -8,6 +8,7 @@
 )]
 
 mod admission;
+mod certificates;
 mod helm;
 mod namespaces;
 mod network;

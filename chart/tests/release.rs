@@ -41,6 +41,12 @@ fn names_are_those_that_users_type() {
         "PodDisruptionBudget keeper-security/keeper-injector",
         "Service keeper-security/keeper-injector-webhook",
         "ServiceAccount keeper-security/keeper-injector",
+        "ValidatingAdmissionPolicy keeper-injector-ca-bundle",
+        "ValidatingAdmissionPolicy keeper-injector-own-objects",
+        "ValidatingAdmissionPolicy keeper-injector-safety-net",
+        "ValidatingAdmissionPolicyBinding keeper-injector-ca-bundle",
+        "ValidatingAdmissionPolicyBinding keeper-injector-own-objects",
+        "ValidatingAdmissionPolicyBinding keeper-injector-safety-net",
         "ValidatingWebhookConfiguration keeper-injector",
     ]);
     let rights = set(&[

@@ -22,8 +22,9 @@ use crate::api_version::ApiVersion;
 use crate::certs::auto::{Authority, Auto};
 use crate::certs::kube_store::KubeStore;
 use crate::certs::manual::{Manual, ManualError};
-use crate::certs::{Names, Policy, Resolver};
+use crate::certs::{AuthorityTooShort, Names, Policy, Resolver};
 use crate::cli::{Cli, Command, Serve, TlsMode};
+use crate::leader::Leadership;
 use crate::metrics::Metrics;
 use crate::namespaces::Namespaces;
 use crate::{http, listener, render, verify};
@@ -50,6 +51,9 @@ pub enum Failure {
     /// The files of `--tls-mode manual`.
     #[error("--tls-mode manual: {0}")]
     Manual(String),
+    /// Lifetimes of certificates that don't go together.
+    #[error("{0}")]
+    Lifetimes(String),
     /// No way to the API server.
     #[error(
         "no API server to talk to ({0}); \
@@ -82,7 +86,10 @@ impl Failure {
     /// 2 for what the caller has to change, 1 for the rest.
     fn exit_code(&self) -> u8 {
         match self {
-            Self::SettingsFile { .. } | Self::Settings { .. } | Self::Manual(_) => 2,
+            Self::SettingsFile { .. }
+            | Self::Settings { .. }
+            | Self::Manual(_)
+            | Self::Lifetimes(_) => 2,
             Self::Kubernetes(_)
             | Self::Bind { .. }
             | Self::Metrics(_)
@@ -96,6 +103,12 @@ impl Failure {
 impl From<ManualError> for Failure {
     fn from(error: ManualError) -> Self {
         Self::Manual(error.to_string())
+    }
+}
+
+impl From<AuthorityTooShort> for Failure {
+    fn from(error: AuthorityTooShort) -> Self {
+        Self::Lifetimes(error.to_string())
     }
 }
 
@@ -225,7 +238,7 @@ impl Webhook {
                     client,
                     latches,
                     &mut background,
-                );
+                )?;
             }
             TlsMode::Manual => parts.manual(options, &mut background)?,
         }
@@ -318,7 +331,7 @@ impl CertificateParts {
         client: kube::Client,
         latches: (Latch, Latch),
         background: &mut JoinSet<()>,
-    ) {
+    ) -> Result<(), Failure> {
         let store = KubeStore::new(
             client,
             namespace,
@@ -328,24 +341,22 @@ impl CertificateParts {
         );
         let changed = Arc::new(Notify::new());
         background.spawn(store.clone().watch(Arc::clone(&changed)));
-        let policy = Policy {
-            ca: options.ca_lifetime_seconds,
-            certificate: options.certificate_lifetime_seconds,
-        };
         let authority = Authority {
             names: self.names,
-            policy,
+            policy: Policy::new(options.ca_lifetime, options.certificate_lifetime)?,
             provider: self.provider,
         };
         let expiry = self.metrics.certificate_expiry;
         let auto = Auto {
             store,
             authority,
+            leadership: Leadership::always(),
             resolver: self.resolver,
             expiry,
             changed,
         };
         background.spawn(auto.run(latches.0, latches.1));
+        Ok(())
     }
 
     fn manual(self, options: &Serve, background: &mut JoinSet<()>) -> Result<(), Failure> {
@@ -357,7 +368,8 @@ impl CertificateParts {
         let manual = Manual {
             crt: crt.clone(),
             key: key.clone(),
-            names: self.names,
+            ca: options.tls_ca.clone(),
+            names: self.names.called(),
             provider: self.provider,
             resolver: self.resolver,
             expiry: self.metrics.certificate_expiry,

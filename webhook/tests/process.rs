@@ -454,11 +454,7 @@ async fn two_replicas_agree_renew_and_recover_without_failing_an_admission() {
     let api = Api::start().await;
     let folder = folder(&api);
     // 30 s: looks every 1.5 s, renews after 20 s.
-    let options = [
-        "--certificate-lifetime-seconds=30",
-        "--ca-lifetime-seconds=36000",
-        WARNINGS,
-    ];
+    let options = ["--certificate-lifetime=30s", "--ca-lifetime=10h", WARNINGS];
     let (mut left, right) = tokio::join!(
         Replica::start(folder.path(), &options),
         Replica::start(folder.path(), &options)
