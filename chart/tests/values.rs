@@ -323,12 +323,6 @@ fn each_value_has_its_effect() {
             json!(1),
         ),
         (
-            "{extraArgs: ['--drain-delay-seconds=9']}",
-            "Deployment",
-            format!("{POD}/containers/0/args/7"),
-            json!("--drain-delay-seconds=9"),
-        ),
-        (
             "{extraEnv: [{name: A, value: b}]}",
             "Deployment",
             format!("{POD}/containers/0/env"),
@@ -366,6 +360,17 @@ fn each_value_has_its_effect() {
             "{values}"
         );
     }
+}
+
+#[test]
+fn arguments_of_the_user_s_own_stand_last() {
+    let objects = render("{extraArgs: ['--drain-delay-seconds=9']}");
+    let arguments = objects
+        .the("Deployment")
+        .pointer("/spec/template/spec/containers/0/args")
+        .and_then(Value::as_array)
+        .unwrap();
+    assert_eq!(arguments.last(), Some(&json!("--drain-delay-seconds=9")));
 }
 
 #[test]
