@@ -34,6 +34,16 @@ pub fn client(command: &[&str]) -> String {
     run("cluster", &arguments, &[], None).expect_success(&command.join(" "))
 }
 
+/// Installs the chart as it was when the node came up, or takes back what was changed since.
+pub fn install_chart() -> Output {
+    run("cluster", &["install"], &[], None)
+}
+
+/// Makes the kinds of other operators known to the API server, of which the chart makes objects.
+pub fn install_definitions() {
+    let _ = run("cluster", &["definitions"], &[], None).expect_success("cluster definitions");
+}
+
 /// The folder of the components' logs.
 #[must_use]
 pub fn logs() -> PathBuf {

@@ -77,7 +77,25 @@ fn the_api_server_accepts_what_each_value_renders() {
     }
 }
 
-/// `helm test` makes the pod as the release says: without values of its own it shows admission, and with them a secret.
+/// Their schemas know every field that the chart states, though there is no operator.
+#[test]
+fn objects_for_other_operators_fit_their_definitions() {
+    node::install_definitions();
+    let values = [
+        "{keda: {enabled: true, prometheus: {serverAddress: 'http://p:9090', authenticationRef: a}}}",
+        "{externalSecrets: [{namespace: default, name: a, refreshInterval: 5m, secretStoreRef: {kind: SecretStore, name: b}, remoteRef: {key: c, property: d}}]}",
+    ];
+    let told = accepted(&rendered(&values.map(str::to_owned)));
+    for object in [
+        "scaledobject.keda.sh/keeper-injector",
+        "externalsecret.external-secrets.io/a",
+    ] {
+        assert!(told.contains(object), "{told}");
+    }
+}
+
+/// `helm test` makes the pod as the release says: without values of its own it shows admission, and with them a secret, which
+/// is tried with the pod alone: there is one release for all tests.
 #[test]
 fn helm_test_proves_an_injection() {
     let namespace = Namespace::new("helmtest");
@@ -102,6 +120,14 @@ fn helm_test_proves_an_injection() {
         namespace.try_kubectl(&["apply", "--filename=-"], Some(&pod))
     };
     let name = namespace.name();
+    let told = node::client(&[
+        "helm",
+        "test",
+        "keeper-injector",
+        "--namespace=keeper-security",
+        "--timeout=2m",
+    ]);
+    assert!(told.contains("Succeeded"), "{told}");
     let admission = test(format!("{{tests: {{namespace: {name}}}}}"));
     assert!(admission.success, "{}", admission.stderr);
     namespace.wait_for_success("keeper-injector-test", 60);
