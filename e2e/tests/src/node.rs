@@ -40,6 +40,16 @@ pub fn try_client(command: &[&str]) -> Output {
     run("cluster", &arguments, &[], None)
 }
 
+/// Installs the chart as it was when the node came up, or takes back what was changed since.
+pub fn install_chart() -> Output {
+    run("cluster", &["install"], &[], None)
+}
+
+/// Makes the kinds of other operators known to the API server, of which the chart makes objects.
+pub fn install_definitions() {
+    let _ = run("cluster", &["definitions"], &[], None).expect_success("cluster definitions");
+}
+
 /// The folder of the components' logs.
 #[must_use]
 pub fn logs() -> PathBuf {

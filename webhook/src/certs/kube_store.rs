@@ -30,6 +30,7 @@ use super::Material;
 use super::store::{
     Announced, Announcement, Audience, Content, Store, StoreError, Stored, Written,
 };
+use crate::owner;
 
 /// Name of our fields' owner.
 const FIELD_MANAGER: &str = "keeper-injector-certificates";
@@ -51,6 +52,7 @@ pub(crate) struct KubeStore {
     mutating: Configuration,
     validating: Option<Configuration>,
     secret: String,
+    namespace: String,
 }
 
 /// A webhook configuration. Both kinds have the same form where it matters.
@@ -85,6 +87,7 @@ impl KubeStore {
                 )
             }),
             secret: secret.to_owned(),
+            namespace: namespace.to_owned(),
         }
     }
 
@@ -151,10 +154,15 @@ impl Store for KubeStore {
     }
 
     async fn create(&self, new: &Material) -> Result<Written, StoreError> {
-        let object = Secret {
+        let mut object = Secret {
             type_: Some("kubernetes.io/tls".into()),
             ..self.object(new, None)
         };
+        let client = self.secrets.clone().into_client();
+        let owner = owner::service_account(client, &self.namespace);
+        // The Secret matters more than its end.
+        let owner = tokio::time::timeout(DEADLINE, owner).await.ok().flatten();
+        object.metadata.owner_references = owner.map(|owner| vec![owner]);
         let params = PostParams {
             field_manager: Some(FIELD_MANAGER.into()),
             dry_run: false,
