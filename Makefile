@@ -43,5 +43,5 @@ e2e: images ## the promises, on the node
 soak: images ## minutes of random edits, faults and kills on the node, against a model
 	./e2e/cluster/cluster test --test soak -- --ignored --nocapture
 
-bench: ## what the agent takes, and how long pods take to start, as a table; needs root
+bench: ## what the webhook and the agent take, and how long pods take to start, as tables; needs root
 	./bench/run
