@@ -10,6 +10,8 @@
 mod admission;
 mod certificates;
 mod helm;
+mod leader;
+mod monitoring;
 mod namespaces;
 mod network;
 mod notes;
