@@ -46,5 +46,5 @@ alerts: images ## things are broken on the node until alerts fire; their runbook
 soak: images ## minutes of random edits, faults and kills on the node, against a model
 	./e2e/cluster/cluster test --test soak -- --ignored --nocapture
 
-bench: ## what the agent takes, and how long pods take to start, as a table; needs root
+bench: ## what the webhook and the agent take, and how long pods take to start, as tables; needs root
 	./bench/run

@@ -167,6 +167,13 @@ def _rows(bench: Bench) -> Iterator[Row]:
 
     idle = bench.memory()
     yield Row("RSS at rest", "MB", {name: memory.rss for name, memory in idle.items()})
+    done = 0
+    for after in MEMORY_AFTER:
+        most = bench.run(after - done)
+        done = after
+        now = bench.memory()
+        yield Row(f"RSS after {after:,} admissions", "MB", {name: memory.rss for name, memory in now.items()}, limit=12.0 if after == MEMORY_AFTER[-1] else None)
+    yield Row("private memory then", "MB", {name: memory.private for name, memory in now.items()})
     for secrets, kibibytes in ((1, 2), (10, 2), (100, 2), (10, 20), (10, 200)):
         target = {"part": (VAULT_K8S, 0.2)} if (secrets, kibibytes) == (SECRETS, KIBIBYTES) else {}
         loaded = bench.run(RATE * SECONDS, secrets=secrets, kibibytes=kibibytes, rate=RATE)
@@ -179,12 +186,7 @@ def _rows(bench: Bench) -> Iterator[Row]:
         yield row(f"p50 at {rate}/s", "ms", loaded, lambda run: run.p50 * 1e3)
         yield row(f"p99 at {rate}/s", "ms", loaded, lambda run: run.p99 * 1e3, **({"limit": 2.0} if rate == 500 else {}))
     yield row("p99 at 100/s, each with a new connection", "ms", fresh, lambda run: run.p99 * 1e3)
-    done = 0
-    for after in MEMORY_AFTER:
-        most = bench.run(after - done)
-        done = after
-        now = bench.memory()
-        yield Row(f"RSS after {after:,} admissions more", "MB", {name: memory.rss for name, memory in now.items()}, limit=12.0 if after == MEMORY_AFTER[-1] else None)
-    yield Row("private memory then", "MB", {name: memory.private for name, memory in now.items()})
     yield row("admissions a second, at most", "", most, lambda run: run.a_second)
     yield row("CPU of an admission then", "µs", most, lambda run: run.cpu * 1e6)
+    now = bench.memory()
+    yield Row("RSS in the end, after pods of up to 200 KiB", "MB", {name: memory.rss for name, memory in now.items()})

@@ -146,8 +146,8 @@ fn run(options: &Serve) -> Result<(), Failure> {
     let settings = load_settings(&options.settings)?;
     init_logging(settings.log_format, options.log_level, &[])
         .map_err(|error| Failure::Start(error.to_string()))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+    // One thread: an admission takes a tenth of a millisecond, and two threads would wake each other for each one.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::Start(error.to_string()))?;

@@ -636,6 +636,30 @@ async fn slow_and_silent_peers_are_ended_and_disturb_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_silent_peers_holds_up_a_good_one_until_their_deadline_only() {
+    // Both ends of each connection are in this process, and the usual limit is 1024.
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut files = getrlimit(Resource::Nofile);
+    files.current = files.maximum;
+    setrlimit(Resource::Nofile, files).unwrap();
+    let server = Server::start().await;
+    // As many as are served at once.
+    let mut silent = Vec::new();
+    for _ in 0..512 {
+        silent.push(TcpStream::connect(server.https).await.unwrap());
+    }
+    let started = Instant::now();
+    server.is_well().await;
+    assert!(
+        started.elapsed() >= Duration::from_secs(5),
+        "connections are not bounded"
+    );
+    for mut peer in silent {
+        assert_eq!(read_to_end(&mut peer).await, "");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn garbage_ends_a_connection_at_once() {
     let server = Server::start().await;
     let mut plain = TcpStream::connect(server.https).await.unwrap();
