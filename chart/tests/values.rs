@@ -396,7 +396,7 @@ fn what_cannot_be_right_is_refused() {
             "{tls: {manual: {caBundle: ca.crt}}}",
             "/tls/manual/caBundle",
         ),
-        ("{metrics: {serviceMonitor: {enabled: true}}}", "/metrics"),
+        ("{metrics: {serviceMonitor: {enable: true}}}", "/metrics"),
         ("{leaderElection: {enable: true}}", "leaderElection"),
         ("{logging: {level: loud}}", "/logging/level"),
         (
