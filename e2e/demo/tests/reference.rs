@@ -28,7 +28,7 @@ fn sources() -> String {
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let source = fs::read_to_string(path).unwrap();
                 // Unit tests stand last in a file.
-                text.push_str(source.split("\n#[cfg(test)]").next().unwrap());
+                text.push_str(source.split("\n#[cfg(test)]\nmod tests {").next().unwrap());
             }
         }
     }
