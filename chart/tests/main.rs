@@ -10,6 +10,7 @@
 mod admission;
 mod certificates;
 mod helm;
+mod leader;
 mod namespaces;
 mod network;
 mod notes;

@@ -15,7 +15,13 @@ fn modes() -> Vec<Value> {
     let mut modes = Vec::new();
     for tls in [json!({"mode": "auto"}), manual] {
         for warnings in [true, false] {
-            modes.push(json!({"tls": tls, "webhook": {"workloadWarnings": warnings}}));
+            for (elects, traffic) in [(true, false), (true, true), (false, false)] {
+                modes.push(json!({
+                    "tls": tls,
+                    "webhook": {"workloadWarnings": warnings},
+                    "leaderElection": {"enabled": elects, "trafficToLeaderOnly": traffic},
+                }));
+            }
         }
     }
     modes

@@ -325,8 +325,8 @@ fn each_value_has_its_effect() {
         (
             "{extraEnv: [{name: A, value: b}]}",
             "Deployment",
-            format!("{POD}/containers/0/env"),
-            json!([{"name": "A", "value": "b"}]),
+            format!("{POD}/containers/0/env/1"),
+            json!({"name": "A", "value": "b"}),
         ),
         (
             "{extraVolumes: [{name: a, emptyDir: {}}], extraVolumeMounts: [{name: a, mountPath: /a}]}",
@@ -396,7 +396,7 @@ fn what_cannot_be_right_is_refused() {
             "/tls/manual/caBundle",
         ),
         ("{metrics: {serviceMonitor: {enabled: true}}}", "/metrics"),
-        ("{leaderElection: {enabled: true}}", "leaderElection"),
+        ("{leaderElection: {enable: true}}", "leaderElection"),
         ("{logging: {level: loud}}", "/logging/level"),
         (
             "{podDisruptionBudget: {minAvailable: half}}",

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use keeper_contract::LogLevel;
 use keeper_contract::duration::GoDuration;
 
@@ -113,6 +113,9 @@ pub struct Serve {
     /// auto: how long a certificate lives, 5s or more; renewed when a third of it remains.
     #[arg(long, value_name = "DURATION", default_value = "8760h", value_parser = lifetime)]
     pub certificate_lifetime: Duration,
+    /// Who acts on the cluster.
+    #[command(flatten)]
+    pub leader_election: LeaderElection,
     /// Take this for the API server's version instead of asking it. Together with `--tls-mode manual` there is no
     /// API server at all, and namespaces say nothing.
     #[arg(long, value_name = "VERSION")]
@@ -128,7 +131,42 @@ pub struct Serve {
     pub log_level: LogLevel,
 }
 
+/// Options of `serve` about the leader, who keeps certificates.
+#[derive(Debug, Args)]
+pub struct LeaderElection {
+    /// Elect one of the replicas as the leader. Otherwise each of them acts like one.
+    #[arg(long = "leader-election", value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
+    pub enabled: bool,
+    /// The Lease in our own namespace.
+    #[arg(
+        long = "leader-election-lease-name",
+        value_name = "NAME",
+        default_value = "keeper-injector"
+    )]
+    pub lease_name: String,
+    /// How long others wait for a leader that doesn't renew the Lease.
+    #[arg(long = "leader-election-lease-duration-seconds", value_name = "SECONDS", default_value = "15", value_parser = seconds)]
+    pub lease_duration_seconds: Duration,
+    /// When a leader that can't renew the Lease stops acting; before the others begin.
+    #[arg(long = "leader-election-renew-deadline-seconds", value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub renew_deadline_seconds: Duration,
+    /// How often the Lease is renewed, and looked at.
+    #[arg(long = "leader-election-retry-period-seconds", value_name = "SECONDS", default_value = "2", value_parser = seconds)]
+    pub retry_period_seconds: Duration,
+    /// Keep the label keeper.security/leader=true on the leader's pod, for a Service that selects it.
+    #[arg(long, requires = "pod_name")]
+    pub traffic_to_leader_only: bool,
+    /// The pod that this runs in.
+    #[arg(long, value_name = "NAME")]
+    pub pod_name: Option<String>,
+}
+
 impl Serve {
+    /// Whether there is anything that a leader would do.
+    pub(crate) fn needs_leader(&self) -> bool {
+        self.tls_mode == TlsMode::Auto || self.leader_election.traffic_to_leader_only
+    }
+
     /// Whether everything that an API server would tell is stated.
     pub(crate) fn outside_a_cluster(&self) -> bool {
         self.tls_mode == TlsMode::Manual && self.kubernetes_version.is_some()
@@ -200,6 +238,14 @@ mod tests {
         parse(&["--tls-mode", "manual", "--tls-cert", "c", "--tls-key", "k"]).unwrap();
         let refused = parse(&["--tls-mode", "manual", "--tls-cert", "c"]).unwrap_err();
         assert!(refused.to_string().contains("--tls-key"), "{refused}");
+    }
+
+    #[test]
+    fn traffic_to_the_leader_needs_its_pod() {
+        parse(&["--leader-election", "false"]).unwrap();
+        parse(&["--traffic-to-leader-only", "--pod-name", "p"]).unwrap();
+        let refused = parse(&["--traffic-to-leader-only"]).unwrap_err();
+        assert!(refused.to_string().contains("--pod-name"), "{refused}");
     }
 
     #[test]

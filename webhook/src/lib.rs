@@ -21,5 +21,5 @@ mod serve;
 mod verify;
 
 pub use api_version::KubernetesVersion;
-pub use cli::{Cli, Command, Render, RenderOutput, Serve, TlsMode};
+pub use cli::{Cli, Command, LeaderElection, Render, RenderOutput, Serve, TlsMode};
 pub use serve::{Failure, Webhook, load_settings, main};

@@ -24,10 +24,10 @@ use crate::certs::kube_store::KubeStore;
 use crate::certs::manual::{Manual, ManualError};
 use crate::certs::{AuthorityTooShort, Names, Policy, Resolver};
 use crate::cli::{Cli, Command, Serve, TlsMode};
-use crate::leader::Leadership;
+use crate::leader::{HandOver, Leadership};
 use crate::metrics::Metrics;
 use crate::namespaces::Namespaces;
-use crate::{http, listener, render, verify};
+use crate::{http, leader, listener, render, verify};
 
 /// Why the program ends before its time.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +60,9 @@ pub enum Failure {
          outside a cluster use --tls-mode manual together with --kubernetes-version"
     )]
     Kubernetes(String),
+    /// Options of the leader election that don't fit each other.
+    #[error("{0}")]
+    LeaderElection(String),
     /// An address that can't be listened on.
     #[error("cannot listen on {address}: {error}")]
     Bind {
@@ -89,7 +92,8 @@ impl Failure {
             Self::SettingsFile { .. }
             | Self::Settings { .. }
             | Self::Manual(_)
-            | Self::Lifetimes(_) => 2,
+            | Self::Lifetimes(_)
+            | Self::LeaderElection(_) => 2,
             Self::Kubernetes(_)
             | Self::Bind { .. }
             | Self::Metrics(_)
@@ -184,6 +188,7 @@ pub struct Webhook {
     readiness: Readiness,
     registry: Registry,
     background: JoinSet<()>,
+    hand_over: Option<HandOver>,
     drain: listener::Drain,
 }
 
@@ -218,11 +223,15 @@ impl Webhook {
                 namespaces
             }
         };
+        let (leadership, hand_over) =
+            leadership(options, &settings.own_namespace, &mut background).await?;
+        leadership.register(&registry)?;
         let parts = CertificateParts {
             names: Names::of_service(&options.service, &settings.own_namespace),
             provider: Arc::new(ring::default_provider()),
             resolver: Arc::clone(&resolver),
             metrics: metrics.clone(),
+            leadership,
         };
         let provider = Arc::clone(&parts.provider);
         match options.tls_mode {
@@ -256,6 +265,7 @@ impl Webhook {
             readiness,
             registry,
             background,
+            hand_over,
             drain: listener::Drain {
                 delay: options.drain_delay_seconds,
                 deadline: options.drain_deadline_seconds,
@@ -292,6 +302,7 @@ impl Webhook {
             readiness,
             registry,
             mut background,
+            hand_over,
             drain,
         } = self;
         tracing::info!(
@@ -304,6 +315,12 @@ impl Webhook {
             let _ = stopped.await;
         });
         let health = tokio::spawn(health);
+        let shutdown = async {
+            shutdown.await;
+            if let Some(hand_over) = hand_over {
+                hand_over.run().await;
+            }
+        };
         let ended = tokio::select! {
             () = listener::serve(https, tls, router, readiness, drain, shutdown) => Ok(()),
             Some(_) = background.join_next() => Err(Failure::Background),
@@ -321,6 +338,7 @@ struct CertificateParts {
     provider: Arc<CryptoProvider>,
     resolver: Arc<Resolver>,
     metrics: Metrics,
+    leadership: Leadership,
 }
 
 impl CertificateParts {
@@ -350,7 +368,7 @@ impl CertificateParts {
         let auto = Auto {
             store,
             authority,
-            leadership: Leadership::always(),
+            leadership: self.leadership,
             resolver: self.resolver,
             expiry,
             changed,
@@ -377,6 +395,28 @@ impl CertificateParts {
         background.spawn(manual.start()?);
         Ok(())
     }
+}
+
+/// Who acts, and what is to be done before the end.
+async fn leadership(
+    options: &Serve,
+    namespace: &str,
+    background: &mut JoinSet<()>,
+) -> Result<(Leadership, Option<HandOver>), Failure> {
+    let election = &options.leader_election;
+    let refused = |why: String| Err(Failure::LeaderElection(why));
+    if !election.enabled && election.traffic_to_leader_only {
+        return refused("--traffic-to-leader-only needs --leader-election true".to_owned());
+    }
+    if !election.enabled || !options.needs_leader() {
+        return Ok((Leadership::always(), None));
+    }
+    let (leadership, hand_over) =
+        match leader::start(election, &client().await?, namespace, background) {
+            Ok(started) => started,
+            Err(error) => return refused(error.to_string()),
+        };
+    Ok((leadership, Some(hand_over)))
 }
 
 async fn client() -> Result<kube::Client, Failure> {

@@ -61,6 +61,12 @@ true
 {{- end }}
 {{- end }}
 
+{{/* Whether a leader is elected: where there is something that only one may do. */}}
+{{- define "keeper-injector.electsLeader" -}}
+{{- $election := .Values.leaderElection }}
+{{- if and $election.enabled (or (eq (include "keeper-injector.tlsMode" .) "auto") $election.trafficToLeaderOnly) }}true{{ end }}
+{{- end }}
+
 {{- define "keeper-injector.selectorLabels" -}}
 app.kubernetes.io/name: keeper-injector
 app.kubernetes.io/instance: {{ .Release.Name }}
