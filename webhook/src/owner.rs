@@ -2,26 +2,31 @@
 //!
 //! An owner is named by its UID. The API server tells whoever asks who they are, so that it takes no right on anything.
 
+use std::time::Duration;
+
 use k8s_openapi::api::authentication::v1::{SelfSubjectReview, UserInfo};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{Api, PostParams};
+
+/// What is to be made matters more than its end.
+const DEADLINE: Duration = Duration::from_secs(2);
 
 /// Our service account, as the owner of an object in its namespace. None where the API server doesn't tell: what is
 /// made without it has to be deleted by hand.
 pub(crate) async fn service_account(
     client: kube::Client,
     namespace: &str,
-) -> Option<OwnerReference> {
+) -> Option<Vec<OwnerReference>> {
     let reviews: Api<SelfSubjectReview> = Api::all(client);
-    match reviews
-        .create(&PostParams::default(), &SelfSubjectReview::default())
-        .await
-    {
-        Ok(review) => reference(review.status?.user_info?, namespace),
-        Err(error) => {
+    let (params, question) = (PostParams::default(), SelfSubjectReview::default());
+    let answer = tokio::time::timeout(DEADLINE, reviews.create(&params, &question)).await;
+    match answer {
+        Ok(Ok(review)) => Some(vec![reference(review.status?.user_info?, namespace)?]),
+        Ok(Err(error)) => {
             tracing::debug!(%error, "who we are is unknown");
             None
         }
+        Err(_) => None,
     }
 }
 

@@ -159,10 +159,7 @@ impl Store for KubeStore {
             ..self.object(new, None)
         };
         let client = self.secrets.clone().into_client();
-        let owner = owner::service_account(client, &self.namespace);
-        // The Secret matters more than its end.
-        let owner = tokio::time::timeout(DEADLINE, owner).await.ok().flatten();
-        object.metadata.owner_references = owner.map(|owner| vec![owner]);
+        object.metadata.owner_references = owner::service_account(client, &self.namespace).await;
         let params = PostParams {
             field_manager: Some(FIELD_MANAGER.into()),
             dry_run: false,

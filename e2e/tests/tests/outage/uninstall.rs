@@ -42,7 +42,10 @@ fn ours() -> BTreeSet<String> {
 fn an_uninstalled_chart_leaves_nothing_behind() {
     let _webhook = Webhook::take();
     let before = ours();
-    for made_by_the_webhook in ["secret/keeper-injector-tls"] {
+    for made_by_the_webhook in [
+        "secret/keeper-injector-tls",
+        "lease.coordination.k8s.io/keeper-injector",
+    ] {
         assert!(before.contains(made_by_the_webhook), "{before:?}");
     }
     let _absent = Absent;

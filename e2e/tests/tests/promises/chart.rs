@@ -5,10 +5,11 @@ use std::fs;
 use keeper_e2e::{AUTH_SECRET, CLIENT, Namespace, kubectl, node, repository, try_kubectl, until};
 
 /// Values that change which objects there are, and what is in them.
-const MATRIX: [&str; 12] = [
+const MATRIX: [&str; 13] = [
     "{}",
     "{replicaCount: 1, metrics: {enabled: false}, webhook: {workloadWarnings: false}}",
     "{webhook: {failurePolicy: Ignore, port: 10250, namespaceSelector: {matchLabels: {a: b}, matchExpressions: [{key: c, operator: Exists}]}, objectSelector: {matchLabels: {d: e}}}}",
+    "{leaderElection: {trafficToLeaderOnly: true, leaseDurationSeconds: 30}}",
     "{tls: {mode: manual, manual: {caBundle: '-----BEGIN CERTIFICATE-----'}}}",
     "{image: {digest: 'sha256:0000000000000000000000000000000000000000000000000000000000000000'}, imagePullSecrets: [{name: login}], podDisruptionBudget: {minAvailable: '50%'}}",
     "{affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: a, operator: Exists}]}]}}}, topologySpreadConstraints: [{maxSkew: 1, topologyKey: rack, whenUnsatisfiable: DoNotSchedule}], nodeSelector: {a: b}, tolerations: [{key: k, operator: Exists}], priorityClassName: system-cluster-critical}",
