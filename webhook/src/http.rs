@@ -163,6 +163,7 @@ mod tests {
     use prometheus::Registry;
 
     use super::*;
+    use crate::audit::Trail;
     use crate::metrics::Metrics;
     use crate::namespaces::Namespaces;
 
@@ -170,7 +171,7 @@ mod tests {
     async fn all_bodies_together_are_bounded_and_the_memory_comes_back() {
         let metrics = Metrics::new(&Registry::new()).unwrap();
         let shared = Shared {
-            admission: Admission::new(Box::new(|_, _| None), Namespaces::silent(), metrics),
+            admission: Admission::new(Box::new(|_, _| None), Namespaces::silent(), metrics, Trail),
             readiness: Readiness::new(),
             memory: Semaphore::new(1000),
         };

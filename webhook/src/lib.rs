@@ -7,6 +7,7 @@
 
 mod admission;
 mod api_version;
+mod audit;
 mod certs;
 mod cli;
 mod http;

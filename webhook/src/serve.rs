@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 
 use crate::admission::Admission;
 use crate::api_version::ApiVersion;
+use crate::audit::Trail;
 use crate::certs::auto::{Authority, Auto};
 use crate::certs::kube_store::KubeStore;
 use crate::certs::manual::{Manual, ManualError};
@@ -233,7 +234,7 @@ impl Webhook {
             api.cluster()
                 .map(|cluster| admit(pod, namespace, &settings, &cluster))
         };
-        let admission = Admission::new(Box::new(decide), namespaces, metrics);
+        let admission = Admission::new(Box::new(decide), namespaces, metrics, Trail);
         Ok(Self {
             https: bind(options.listen).await?,
             metrics: bind(options.metrics_listen).await?,
