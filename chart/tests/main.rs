@@ -8,6 +8,7 @@
 )]
 
 mod admission;
+mod audit;
 mod helm;
 mod notes;
 mod program;

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use keeper_contract::LogLevel;
 
 use crate::api_version::KubernetesVersion;
+use crate::audit::SinkOptions;
 
 /// Keeper Injector's admission webhook.
 #[derive(Debug, Parser)]
@@ -110,6 +111,9 @@ pub struct Serve {
     /// What requests in flight get after that.
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub drain_deadline_seconds: Duration,
+    /// The audit sink.
+    #[command(flatten)]
+    pub audit_sink: SinkOptions,
     /// Least severe level that is logged.
     #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = log_level)]
     pub log_level: LogLevel,
@@ -186,6 +190,14 @@ mod tests {
     }
 
     #[test]
+    fn a_token_may_stand_alone_in_its_header() {
+        let Command::Serve(serve) = parse(&["--audit-sink-scheme="]).unwrap().command else {
+            panic!("serve is a command")
+        };
+        assert_eq!(serve.audit_sink.scheme, "");
+    }
+
+    #[test]
     fn values_are_bounded() {
         parse(&[
             "--certificate-lifetime-seconds",
@@ -200,6 +212,10 @@ mod tests {
             ["--drain-delay-seconds", "3601"],
             ["--log-level", "trace"],
             ["--kubernetes-version", "35"],
+            ["--audit-sink-url", "http://siem.corp/"],
+            ["--audit-sink-timeout-seconds", "0"],
+            ["--audit-sink-header", "a header"],
+            ["--audit-sink-token-file", "a token without a sink"],
         ] {
             assert!(parse(&bad).is_err(), "{bad:?}");
         }

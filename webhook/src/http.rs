@@ -72,10 +72,12 @@ async fn validate(State(shared): State<Arc<Shared>>, request: Request<Body>) -> 
 }
 
 async fn respond(shared: &Shared, asked: Asked, request: Request<Body>) -> Response {
+    let _in_flight = shared.admission.metrics().in_flight();
     let (head, body) = request.into_parts();
     match read_and_answer(shared, asked, &head.headers, body).await {
         Ok(answer) => ([(CONTENT_TYPE, "application/json")], answer).into_response(),
         Err((status, problem)) => {
+            shared.admission.metrics().unreadable(status.as_u16());
             tracing::warn!(
                 status = status.as_u16(),
                 reason = problem,
@@ -171,7 +173,12 @@ mod tests {
     async fn all_bodies_together_are_bounded_and_the_memory_comes_back() {
         let metrics = Metrics::new(&Registry::new()).unwrap();
         let shared = Shared {
-            admission: Admission::new(Box::new(|_, _| None), Namespaces::silent(), metrics, Trail),
+            admission: Admission::new(
+                Box::new(|_, _| None),
+                Namespaces::silent(),
+                metrics,
+                Trail::default(),
+            ),
             readiness: Readiness::new(),
             memory: Semaphore::new(1000),
         };

@@ -14,10 +14,12 @@ mod http;
 mod listener;
 mod metrics;
 mod namespaces;
+mod outbound;
 mod render;
 mod review;
 mod serve;
 
 pub use api_version::KubernetesVersion;
+pub use audit::{SinkOptions, SinkUrl, SinkUrlError};
 pub use cli::{Cli, Command, Render, RenderOutput, Serve, TlsMode};
 pub use serve::{Failure, Webhook, load_settings, main};

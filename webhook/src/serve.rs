@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use keeper_contract::{Namespace, Settings, admit};
@@ -15,19 +16,23 @@ use rustls::crypto::{CryptoProvider, ring};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
 
 use crate::admission::Admission;
 use crate::api_version::ApiVersion;
-use crate::audit::Trail;
+use crate::audit::{self, Queue, Sink, Trail};
 use crate::certs::auto::{Authority, Auto};
 use crate::certs::kube_store::KubeStore;
 use crate::certs::manual::{Manual, ManualError};
 use crate::certs::{Names, Policy, Resolver};
 use crate::cli::{Cli, Command, Serve, TlsMode};
-use crate::metrics::Metrics;
+use crate::metrics::{AuditMetrics, Metrics};
 use crate::namespaces::Namespaces;
 use crate::{http, listener, render};
+
+/// What the audit sink gets at the end, even where the answers took all the time that there was.
+const LAST_ENTRIES: Duration = Duration::from_secs(1);
 
 /// Why the program ends before its time.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +56,9 @@ pub enum Failure {
     /// The files of `--tls-mode manual`.
     #[error("--tls-mode manual: {0}")]
     Manual(String),
+    /// The audit sink's CA file.
+    #[error("--audit-sink-ca-file: {0}")]
+    AuditSink(String),
     /// No way to the API server.
     #[error(
         "no API server to talk to ({0}); \
@@ -83,7 +91,10 @@ impl Failure {
     /// 2 for what the caller has to change, 1 for the rest.
     fn exit_code(&self) -> u8 {
         match self {
-            Self::SettingsFile { .. } | Self::Settings { .. } | Self::Manual(_) => 2,
+            Self::SettingsFile { .. }
+            | Self::Settings { .. }
+            | Self::Manual(_)
+            | Self::AuditSink(_) => 2,
             Self::Kubernetes(_)
             | Self::Bind { .. }
             | Self::Metrics(_)
@@ -171,7 +182,15 @@ pub struct Webhook {
     readiness: Readiness,
     registry: Registry,
     background: JoinSet<()>,
+    sink: Option<Delivery>,
     drain: listener::Drain,
+}
+
+/// The audit sink's task, which outlives the last answer.
+struct Delivery {
+    queue: Arc<Queue>,
+    task: JoinHandle<()>,
+    metrics: AuditMetrics,
 }
 
 impl Webhook {
@@ -184,6 +203,8 @@ impl Webhook {
         let registry = Registry::new();
         build_info(&registry, "webhook")?;
         let metrics = Metrics::new(&registry)?;
+        let sink = Sink::new(&options.audit_sink, &metrics.audit)
+            .map_err(|error| Failure::AuditSink(error.to_string()))?;
         let resolver = Arc::new(Resolver::default());
         let mut background = JoinSet::new();
 
@@ -234,7 +255,15 @@ impl Webhook {
             api.cluster()
                 .map(|cluster| admit(pod, namespace, &settings, &cluster))
         };
-        let admission = Admission::new(Box::new(decide), namespaces, metrics, Trail);
+        let trail = Trail {
+            sink: sink.as_ref().map(Sink::queue),
+        };
+        let sink = sink.map(|sink| Delivery {
+            queue: sink.queue(),
+            task: tokio::spawn(sink.run()),
+            metrics: metrics.audit.clone(),
+        });
+        let admission = Admission::new(Box::new(decide), namespaces, metrics, trail);
         Ok(Self {
             https: bind(options.listen).await?,
             metrics: bind(options.metrics_listen).await?,
@@ -243,6 +272,7 @@ impl Webhook {
             readiness,
             registry,
             background,
+            sink,
             drain: listener::Drain {
                 delay: options.drain_delay_seconds,
                 deadline: options.drain_deadline_seconds,
@@ -279,6 +309,7 @@ impl Webhook {
             readiness,
             registry,
             mut background,
+            sink,
             drain,
         } = self;
         tracing::info!(
@@ -291,10 +322,20 @@ impl Webhook {
             let _ = stopped.await;
         });
         let health = tokio::spawn(health);
+        let (told, end) = oneshot::channel();
+        let shutdown = async {
+            shutdown.await;
+            let _ = told.send(Instant::now() + drain.delay + drain.deadline);
+        };
         let ended = tokio::select! {
             () = listener::serve(https, tls, router, readiness, drain, shutdown) => Ok(()),
             Some(_) = background.join_next() => Err(Failure::Background),
         };
+        if let Some(sink) = sink {
+            let at_least = Instant::now() + LAST_ENTRIES;
+            let end = end.await.map_or(at_least, |end| end.max(at_least));
+            audit::finish(&sink.queue, sink.task, end, &sink.metrics).await;
+        }
         // Health is answered to the end.
         drop(stop_metrics);
         let _ = health.await;

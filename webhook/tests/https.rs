@@ -6,6 +6,9 @@
     reason = "tests fail by panicking"
 )]
 
+#[path = "https/audit.rs"]
+mod audit;
+
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -66,6 +69,11 @@ struct Server {
 
 impl Server {
     async fn start() -> Self {
+        Self::start_with(|_| Vec::new()).await
+    }
+
+    /// With more options, which may name files in its folder.
+    async fn start_with(more: impl FnOnce(&Path) -> Vec<String>) -> Self {
         static ONCE: Once = Once::new();
         ONCE.call_once(|| {
             rustls::crypto::ring::default_provider()
@@ -88,7 +96,8 @@ impl Server {
         ";
         std::fs::write(folder.path().join("settings.yaml"), settings).unwrap();
         let file = |name: &str| folder.path().join(name).display().to_string();
-        let Command::Serve(options) = Cli::parse_from([
+        std::fs::write(folder.path().join("ca.crt"), ca.pem()).unwrap();
+        let mut arguments = [
             "keeper-webhook",
             "serve",
             "--listen=127.0.0.1:0",
@@ -100,9 +109,11 @@ impl Server {
             &format!("--settings={}", file("settings.yaml")),
             &format!("--tls-cert={}", file("tls.crt")),
             &format!("--tls-key={}", file("tls.key")),
-        ])
-        .command
-        else {
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        arguments.extend(more(folder.path()));
+        let Command::Serve(options) = Cli::parse_from(arguments).command else {
             panic!("serve is a command")
         };
         let settings = load_settings(&options.settings).unwrap();

@@ -157,10 +157,15 @@ mod tests {
                 "kind": {"group": "apps", "version": "v1", "kind": kind}, "object": object,
             },
         });
-        let answer = Admission::new(Box::new(decide), Namespaces::silent(), metrics, Trail)
-            .check(review.to_string().as_bytes())
-            .await
-            .unwrap();
+        let answer = Admission::new(
+            Box::new(decide),
+            Namespaces::silent(),
+            metrics,
+            Trail::default(),
+        )
+        .check(review.to_string().as_bytes())
+        .await
+        .unwrap();
         let text = TextEncoder::new()
             .encode_to_string(&registry.gather())
             .unwrap();

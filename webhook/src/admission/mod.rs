@@ -52,6 +52,11 @@ impl Admission {
         }
     }
 
+    /// What is counted of requests that never get here.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     /// Answers one review. Whatever happens in here, there is an answer, if there is a UID to answer to.
     ///
     /// # Errors
@@ -210,10 +215,15 @@ mod tests {
     ) -> (Value, String) {
         let registry = Registry::new();
         let metrics = Metrics::new(&registry).unwrap();
-        let answer = Admission::new(Box::new(decide), Namespaces::silent(), metrics, Trail)
-            .answer(body)
-            .await
-            .unwrap();
+        let answer = Admission::new(
+            Box::new(decide),
+            Namespaces::silent(),
+            metrics,
+            Trail::default(),
+        )
+        .answer(body)
+        .await
+        .unwrap();
         let text = TextEncoder::new()
             .encode_to_string(&registry.gather())
             .unwrap();

@@ -2,14 +2,22 @@
 //! never a value, a review, a patch, or a message that repeats an annotation.
 
 mod entry;
+mod options;
+mod sink;
 mod text;
 
+use std::sync::Arc;
+
 pub(crate) use entry::{Asker, Entry, Request, Subject, annotations};
+pub use options::{SinkOptions, SinkUrl, SinkUrlError};
+pub(crate) use sink::{Queue, Sink, finish};
 pub(crate) use text::clip;
 
-/// Where entries go: each is a line of the log.
-#[derive(Debug, Default)]
-pub(crate) struct Trail;
+/// Where entries go: each is a line of the log, and goes to the sink, if there is one.
+#[derive(Default)]
+pub(crate) struct Trail {
+    pub(crate) sink: Option<Arc<Queue>>,
+}
 
 impl Trail {
     /// Takes one entry; never waits.
@@ -22,5 +30,19 @@ impl Trail {
         } else {
             tracing::info!(members, "admission answered");
         }
+        if let Some(sink) = &self.sink {
+            sink.offer(line(&members, failed));
+        }
     }
+}
+
+/// The same as the log has it, whatever the log's level and format are.
+fn line(members: &str, failed: bool) -> String {
+    let (level, message) = match failed {
+        true => ("error", "admission failed"),
+        false => ("info", "admission answered"),
+    };
+    let time = keeper_telemetry::timestamp();
+    let members = members.strip_prefix('{').unwrap_or(members);
+    format!(r#"{{"time":"{time}","level":"{level}","msg":"{message}",{members}"#)
 }
