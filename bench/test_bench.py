@@ -103,6 +103,10 @@ class PodStart(unittest.TestCase):
         with self.assertRaises(ValueError):
             pod_start.moment("2026-01-02T03:04:05.25Z no secrets\n")
 
+    def test_the_rounds_go_through_all_parts_of_a_second(self) -> None:
+        parts = sorted(int(phase * 8) for phase in pod_start.phases(8))
+        self.assertEqual(parts, list(range(8)))
+
     def test_what_is_added_is_what_a_bare_pod_does_not_take(self) -> None:
         seconds = {shape: [2.0, 2.5, 3.0] for shape in pod_start.SHAPES}
         seconds[pod_start.BARE], seconds[pod_start.INIT] = [1.0, 1.0, 1.0], [1.5, 1.5, 1.5]

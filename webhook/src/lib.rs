@@ -11,6 +11,7 @@ mod audit;
 mod certs;
 mod cli;
 mod http;
+mod leader;
 mod listener;
 mod metrics;
 mod namespaces;

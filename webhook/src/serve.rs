@@ -27,6 +27,7 @@ use crate::certs::kube_store::KubeStore;
 use crate::certs::manual::{Manual, ManualError};
 use crate::certs::{Names, Policy, Resolver};
 use crate::cli::{Cli, Command, Serve, TlsMode};
+use crate::leader::Leadership;
 use crate::metrics::{AuditMetrics, Metrics};
 use crate::namespaces::Namespaces;
 use crate::{http, listener, render};
@@ -382,6 +383,7 @@ impl CertificateParts {
         let auto = Auto {
             store,
             authority,
+            leadership: Leadership::always(),
             resolver: self.resolver,
             expiry,
             changed,

@@ -76,6 +76,14 @@ impl KeeperClock {
         KeeperTime(millis(uptime).saturating_add(self.offset_ms.unwrap_or(0)))
     }
 
+    /// Whether the schedule would be as good by `other`, which tells Keeper's time to half a second, as a `Date` does.
+    #[must_use]
+    pub fn is_near(&self, other: &Self) -> bool {
+        let apart = |(one, other): (i64, i64)| one.abs_diff(other);
+        let apart = self.offset_ms.zip(other.offset_ms).map(apart);
+        self == other || (self.learnt == other.learnt && apart.is_some_and(|apart| apart <= 500))
+    }
+
     /// Learns from an answer that came in by now, to a call that took `took`: its `Date` was `theirs`, and the
     /// node's uptime is `uptime`.
     ///
@@ -470,6 +478,25 @@ mod tests {
             clock.observe(theirs, uptime, Duration::from_millis(took));
             assert_eq!(offset(&clock), want, "{why}");
         }
+    }
+
+    #[test]
+    fn clocks_are_near_each_other_to_half_a_second_if_both_were_learnt() {
+        let clock = |offset_ms, learnt| KeeperClock { offset_ms, learnt };
+        let one = clock(Some(1_000), true);
+        for (other, near) in [
+            (one, true),
+            (clock(Some(1_500), true), true),
+            (clock(Some(500), true), true),
+            (clock(Some(1_501), true), false),
+            (clock(Some(1_000), false), false),
+            (clock(Some(i64::MIN), true), false),
+            (clock(None, true), false),
+        ] {
+            assert_eq!(one.is_near(&other), near, "{other:?}");
+            assert_eq!(other.is_near(&one), near, "{other:?}");
+        }
+        assert!(KeeperClock::default().is_near(&KeeperClock::default()));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 mod support;
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use keeper_agent::schedule::Grid;
@@ -70,6 +71,29 @@ async fn the_first_try_is_at_once_and_the_refreshes_in_slots() {
         (&state["tries"], &state["complete"]),
         (&0.into(), &true.into())
     );
+}
+
+#[tokio::test]
+async fn an_hour_of_refreshes_without_a_change_leaves_the_state_as_it_is() {
+    // Each pod calls at another part of a second, and learns another half of it from the first `Date`.
+    for seed in 0..8 {
+        let mut bench = Bench::new(VAULT, &OUTPUTS).await;
+        bench.config.refresh_interval_seconds = 300;
+        let host = VirtualHost::new(&bench.sim, seed);
+        let mut runner = bench.runner_on(host.clone(), Grid::STANDARD);
+        let file = bench.volume().join("state/state.json");
+        let script = async {
+            host.advance(Duration::from_secs(300)).await;
+            let before = fs::metadata(&file).unwrap().ino();
+            host.advance(Duration::from_secs(12 * 300)).await;
+            assert_eq!(fs::metadata(&file).unwrap().ino(), before, "seed {seed}");
+        };
+        tokio::select! {
+            ended = runner.run(|_| {}) => panic!("ended: {ended:?}"),
+            () = script => {}
+        }
+        assert!(bench.calls() > 12);
+    }
 }
 
 #[tokio::test]

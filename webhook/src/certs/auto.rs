@@ -10,13 +10,16 @@ use rustls_pki_types::UnixTime;
 use tokio::sync::Notify;
 
 use super::plan::{Step, plan};
-use super::store::{Content, Store, StoreError, Written};
+use super::store::{Audience, Content, Store, StoreError, Written};
 use super::{CertError, Material, Names, Policy, Resolver, Serving, issue, unix};
+use crate::leader::Leadership;
 
 /// Writes lost to others in a row, after which something is wrong.
 const ATTEMPTS: usize = 10;
 /// A lost `caBundle` is back after this time.
 const CHECK_EVERY: Duration = Duration::from_secs(60);
+/// For what the leader has to do first.
+const WAIT_FOR_LEADER: Duration = Duration::from_secs(1);
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_LAST: Duration = Duration::from_secs(30);
 
@@ -44,15 +47,17 @@ pub(crate) struct Authority {
     pub(crate) provider: Arc<CryptoProvider>,
 }
 
-/// Reads what is kept, makes what is due, and returns what all replicas agree on from now on, verified.
-/// `held` is what this replica agreed to before: if the Secret is gone, its authority stays trusted
-/// and its certificate served while a new authority is announced, so that no admission fails.
+/// Reads what is kept, makes what is due if this replica is the leader, and returns what all replicas agree on
+/// from now on, verified; none: the leader has to make it first. `held` is what this replica agreed to before: if
+/// the Secret is gone, its authority stays trusted and its certificate served while a new authority is announced, so
+/// that no admission fails.
 pub(crate) async fn reconcile<S: Store>(
     store: &S,
     authority: &Authority,
+    leadership: &Leadership,
     held: Option<&Material>,
     now: UnixTime,
-) -> Result<(Material, Serving), AutoError> {
+) -> Result<Option<(Material, Serving)>, AutoError> {
     for _ in 0..ATTEMPTS {
         let stored = store.read().await?;
         let kept = match stored.as_ref().map(|stored| &stored.content) {
@@ -69,8 +74,15 @@ pub(crate) async fn reconcile<S: Store>(
                 return Err(AutoError::Contention);
             };
             let serving = material.serving(&authority.names, now, &authority.provider)?;
-            return Ok((material.clone(), serving));
+            return Ok(Some((material.clone(), serving)));
         };
+        if !leadership.is_leader() {
+            // What is due for a renewal is good meanwhile.
+            return Ok(kept.and_then(|material| {
+                let serving = material.serving(&authority.names, now, &authority.provider);
+                Some((material.clone(), serving.ok()?))
+            }));
+        }
         // What can't be served is not written either.
         let serving = new.serving(&authority.names, now, &authority.provider)?;
         let written = match &stored {
@@ -79,7 +91,7 @@ pub(crate) async fn reconcile<S: Store>(
         };
         if written == Written::Yes {
             tracing::info!(expires = serving.expires, "wrote new certificates");
-            return Ok((new, serving));
+            return Ok(Some((new, serving)));
         }
     }
     Err(AutoError::Contention)
@@ -130,6 +142,7 @@ impl Authority {
 pub(crate) struct Auto<S> {
     pub(crate) store: S,
     pub(crate) authority: Authority,
+    pub(crate) leadership: Leadership,
     pub(crate) resolver: Arc<Resolver>,
     /// Expiry of what is served, in seconds since 1970.
     pub(crate) expiry: IntGauge,
@@ -142,14 +155,23 @@ impl<S: Store> Auto<S> {
     pub(crate) async fn run(self, certificate: Latch, trusted: Latch) {
         let mut held: Option<(Material, Serving)> = None;
         let mut latches = (Some(certificate), Some(trusted));
+        let mut leadership = self.leadership.clone();
         let mut retry = RETRY_FIRST;
+        let mut waiting = false;
         let check_every =
             (self.authority.policy.certificate / 20).clamp(Duration::from_secs(1), CHECK_EVERY);
         loop {
             let wait = match self.round(&mut held, &mut latches).await {
-                Ok(()) => {
-                    retry = RETRY_FIRST;
+                Ok(Round::Settled) => {
+                    (retry, waiting) = (RETRY_FIRST, false);
                     check_every
+                }
+                Ok(Round::Leader) => {
+                    if !waiting {
+                        tracing::info!("waiting for the leader's certificates");
+                    }
+                    (retry, waiting) = (RETRY_FIRST, true);
+                    WAIT_FOR_LEADER
                 }
                 Err(error) => {
                     tracing::error!(
@@ -163,6 +185,7 @@ impl<S: Store> Auto<S> {
             };
             tokio::select! {
                 () = self.changed.notified() => {}
+                () = leadership.changed() => {}
                 () = tokio::time::sleep(wait) => {}
             }
         }
@@ -172,17 +195,23 @@ impl<S: Store> Auto<S> {
         &self,
         held: &mut Option<(Material, Serving)>,
         latches: &mut (Option<Latch>, Option<Latch>),
-    ) -> Result<(), AutoError> {
-        let now = unix(SystemTime::now());
+    ) -> Result<Round, AutoError> {
+        let (store, now) = (&self.store, unix(SystemTime::now()));
         let before = held.as_ref().map(|(material, _)| material);
-        let (material, serving) = reconcile(&self.store, &self.authority, before, now).await?;
+        let agreed = reconcile(store, &self.authority, &self.leadership, before, now).await?;
+        let Some((material, serving)) = agreed else {
+            return Ok(Round::Leader);
+        };
         // The API servers first: they must trust what they are going to see. But a certificate that
         // they may not trust yet is better than none.
-        let trust = self.store.trust(&material.ca_crt).await;
+        let trust = self
+            .trust(Audience::Admission, &material, &serving, now)
+            .await;
         let has_valid = held
             .as_ref()
             .is_some_and(|(_, old)| now.as_secs() < old.expires);
-        if trust.is_ok() || !has_valid {
+        let trusted = trust.as_ref().is_ok_and(|trusted| *trusted);
+        if trusted || !has_valid {
             let same = held
                 .as_ref()
                 .is_some_and(|(old, _)| old.tls_crt == material.tls_crt);
@@ -192,15 +221,68 @@ impl<S: Store> Auto<S> {
                     .set(i64::try_from(serving.expires).unwrap_or(i64::MAX));
                 tracing::info!(expires = serving.expires, "serving a new certificate");
             }
-            *held = Some((material, serving));
+            *held = Some((material.clone(), serving.clone()));
             latches.0 = None;
         }
-        if trust? {
-            tracing::info!("put the caBundle into the webhook configuration");
+        if !trust? {
+            return Ok(Round::Leader);
         }
         latches.1 = None;
-        Ok(())
+        // Nobody waits for warnings, so that what is wrong with these delays nothing: no certificate, no pod.
+        if let Err(error) = self
+            .trust(Audience::Warnings, &material, &serving, now)
+            .await
+        {
+            tracing::warn!(
+                error = &error as &(dyn std::error::Error + 'static),
+                "there will be no workload warnings"
+            );
+        }
+        Ok(Round::Settled)
     }
+
+    /// Whether this audience's API servers trust `serving`. The leader sees to it that they do.
+    async fn trust(
+        &self,
+        audience: Audience,
+        material: &Material,
+        serving: &Serving,
+        now: UnixTime,
+    ) -> Result<bool, AutoError> {
+        for _ in 0..ATTEMPTS {
+            let Some(seen) = self.store.announced(audience).await? else {
+                return Ok(true);
+            };
+            if seen.holds(&material.ca_crt) {
+                return Ok(true);
+            }
+            if !self.leadership.is_leader() {
+                return Ok(seen.trusts(serving, now));
+            }
+            let announced = self.store.announce(audience, &seen, &material.ca_crt);
+            if announced.await? == Written::Yes {
+                match audience {
+                    Audience::Admission => {
+                        tracing::info!("put the caBundle into the webhook configuration");
+                    }
+                    Audience::Warnings => tracing::info!(
+                        "put the caBundle into the configuration of workload warnings"
+                    ),
+                }
+                return Ok(true);
+            }
+        }
+        Err(AutoError::Contention)
+    }
+}
+
+/// How a round ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Round {
+    /// What is kept is served, and trusted.
+    Settled,
+    /// Something has to be done that only the leader does.
+    Leader,
 }
 
 #[cfg(test)]
@@ -209,8 +291,11 @@ mod tests {
 
     use keeper_telemetry::Readiness;
 
-    use super::super::store::Stored;
+    use tokio::sync::watch;
+
+    use super::super::store::{Announced, Announcement, Stored};
     use super::*;
+    use crate::leader::{Term, Uptime};
 
     const DAY: u64 = 86_400;
     const START: u64 = 1_800_000_000;
@@ -235,9 +320,13 @@ mod tests {
         secret: Option<(u64, Option<Material>)>,
         foreign: bool,
         ca_bundle: String,
+        ca_bundle_version: u64,
         writes: u32,
         /// Written by somebody else between our read and our next write.
         meanwhile: Option<Material>,
+        announced_meanwhile: Option<String>,
+        /// Our term, which ends before our next write.
+        term: Option<watch::Sender<Term>>,
         refuse_trust: bool,
     }
 
@@ -245,7 +334,19 @@ mod tests {
     struct Fake(Arc<Mutex<State>>);
 
     impl State {
+        fn end_term(&mut self) {
+            if let Some(term) = self.term.take() {
+                term.send_replace(None);
+            }
+        }
+
+        fn set_bundle(&mut self, ca_crt: String) {
+            self.ca_bundle = ca_crt;
+            self.ca_bundle_version += 1;
+        }
+
         fn write(&mut self, expected: Option<u64>, new: &Material) -> Written {
+            self.end_term();
             if let Some(other) = self.meanwhile.take() {
                 let version = self.secret.as_ref().map_or(1, |(version, _)| version + 1);
                 self.secret = Some((version, Some(other)));
@@ -280,22 +381,50 @@ mod tests {
         async fn replace(&self, version: &str, new: &Material) -> Result<Written, StoreError> {
             Ok(self.0.lock().unwrap().write(version.parse().ok(), new))
         }
-        async fn trust(&self, ca_crt: &str) -> Result<bool, StoreError> {
-            let mut state = self.0.lock().unwrap();
+        async fn announced(&self, audience: Audience) -> Result<Option<Announced>, StoreError> {
+            if audience == Audience::Warnings {
+                return Ok(None);
+            }
+            let state = self.0.lock().unwrap();
             if state.refuse_trust {
                 return Err(StoreError::NoConfiguration {
                     kind: "MutatingWebhookConfiguration",
                     name: "keeper-injector".into(),
                 });
             }
-            let changed = state.ca_bundle != ca_crt;
-            state.ca_bundle = ca_crt.to_owned();
-            Ok(changed)
+            Ok(Some(Announced {
+                version: state.ca_bundle_version.to_string(),
+                webhooks: vec![Announcement {
+                    name: "pods.keeper.security".into(),
+                    bundle: state.ca_bundle.clone().into(),
+                }],
+            }))
+        }
+        async fn announce(
+            &self,
+            _: Audience,
+            seen: &Announced,
+            ca_crt: &str,
+        ) -> Result<Written, StoreError> {
+            let mut state = self.0.lock().unwrap();
+            state.end_term();
+            if let Some(other) = state.announced_meanwhile.take() {
+                state.set_bundle(other);
+            }
+            if seen.version != state.ca_bundle_version.to_string() {
+                return Ok(Written::Conflict);
+            }
+            state.set_bundle(ca_crt.to_owned());
+            Ok(Written::Yes)
         }
     }
 
     async fn agree(store: &Fake, held: Option<&Material>, day: u64) -> (Material, Serving) {
-        reconcile(store, &authority(), held, at(day)).await.unwrap()
+        let leader = Leadership::always();
+        reconcile(store, &authority(), &leader, held, at(day))
+            .await
+            .unwrap()
+            .unwrap()
     }
 
     #[tokio::test]
@@ -339,9 +468,7 @@ mod tests {
         let mut held: Option<Material> = None;
         let mut authorities = std::collections::BTreeSet::new();
         for day in (0..30 * 365).step_by(7) {
-            let (material, serving) = reconcile(&store, &authority, held.as_ref(), at(day))
-                .await
-                .unwrap();
+            let (material, serving) = agree(&store, held.as_ref(), day).await;
             assert!(serving.expires > START + (day + 7) * DAY, "day {day}");
             // A replica or an API server that has not seen this round's change yet.
             if let Some(before) = &held {
@@ -397,8 +524,10 @@ mod tests {
             names: Names::of_service("other", "sec"),
             ..authority()
         };
-        let other = reconcile(&Fake::default(), &elsewhere, None, at(0))
+        let leader = Leadership::always();
+        let other = reconcile(&Fake::default(), &elsewhere, &leader, None, at(0))
             .await
+            .unwrap()
             .unwrap()
             .0;
         let broken = [
@@ -452,17 +581,22 @@ mod tests {
         let store = Fake::default();
         store.0.lock().unwrap().secret = Some((1, None));
         store.0.lock().unwrap().foreign = true;
-        let refused = reconcile(&store, &authority(), None, at(0)).await;
+        let leader = Leadership::always();
+        let refused = reconcile(&store, &authority(), &leader, None, at(0)).await;
         assert!(matches!(refused, Err(AutoError::Foreign)));
         assert_eq!(store.0.lock().unwrap().writes, 0);
     }
 
-    fn running(store: &Fake) -> (Auto<Fake>, Arc<Resolver>, Arc<Notify>, IntGauge) {
+    fn running(
+        store: &Fake,
+        leadership: Leadership,
+    ) -> (Auto<Fake>, Arc<Resolver>, Arc<Notify>, IntGauge) {
         let (resolver, changed) = (Arc::new(Resolver::default()), Arc::new(Notify::new()));
         let expiry = IntGauge::new("expiry", "x").unwrap();
         let auto = Auto {
             store: store.clone(),
             authority: authority(),
+            leadership,
             resolver: Arc::clone(&resolver),
             expiry: expiry.clone(),
             changed: Arc::clone(&changed),
@@ -485,7 +619,7 @@ mod tests {
     async fn ready_when_a_certificate_is_served_and_trusted() {
         let store = Fake::default();
         store.0.lock().unwrap().refuse_trust = true;
-        let (auto, _, _, expiry) = running(&store);
+        let (auto, _, _, expiry) = running(&store, Leadership::always());
         let readiness = Readiness::new();
         let latches = (readiness.latch("certificate"), readiness.latch("caBundle"));
         let task = tokio::spawn(auto.run(latches.0, latches.1));
@@ -497,7 +631,7 @@ mod tests {
         assert!(ca_crt.starts_with("-----BEGIN CERTIFICATE-----"));
 
         // Somebody empties the caBundle: it comes back.
-        store.0.lock().unwrap().ca_bundle = String::new();
+        store.0.lock().unwrap().set_bundle(String::new());
         until(|| store.0.lock().unwrap().ca_bundle == ca_crt).await;
         task.abort();
     }
@@ -505,7 +639,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_certificate_that_is_not_trusted_yet_does_not_replace_a_good_one() {
         let store = Fake::default();
-        let (auto, resolver, changed, _) = running(&store);
+        let (auto, resolver, changed, _) = running(&store, Leadership::always());
         let readiness = Readiness::new();
         let task = tokio::spawn(auto.run(readiness.latch("a"), readiness.latch("b")));
         until(|| readiness.is_ready()).await;
@@ -527,6 +661,98 @@ mod tests {
         store.0.lock().unwrap().refuse_trust = false;
         until(|| served() != first).await;
         task.abort();
+    }
+
+    fn follower() -> (watch::Sender<Term>, Leadership) {
+        let (term, told) = watch::channel(None);
+        (term, Leadership::elected(told))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_follower_waits_for_the_leader_and_writes_nothing() {
+        let store = Fake::default();
+        let (term, leadership) = follower();
+        let (auto, resolver, _, _) = running(&store, leadership);
+        let readiness = Readiness::new();
+        let task = tokio::spawn(auto.run(readiness.latch("certificate"), readiness.latch("trust")));
+        tokio::time::sleep(Duration::from_secs(300)).await;
+        assert_eq!(readiness.pending(), ["certificate", "trust"]);
+        assert!(resolver.current().is_none());
+
+        // The leader wrote the Secret, but not the caBundle yet.
+        let now = unix(SystemTime::now());
+        let make = || issue::start(&authority().names, &authority().policy, Vec::new(), now);
+        let first = make().unwrap();
+        store.0.lock().unwrap().secret = Some((1, Some(first.clone())));
+        until(|| readiness.pending() == ["trust"]).await;
+        store.0.lock().unwrap().set_bundle(first.ca_crt.clone());
+        until(|| readiness.is_ready()).await;
+
+        // Another authority and certificate at once: served as soon as it is trusted, and no sooner.
+        let served = resolver.current_chain();
+        let second = make().unwrap();
+        store.0.lock().unwrap().secret = Some((2, Some(second.clone())));
+        tokio::time::sleep(Duration::from_secs(300)).await;
+        assert!(resolver.current_chain() == served);
+        let both = second.ca_crt.clone() + &first.ca_crt;
+        store.0.lock().unwrap().set_bundle(both.clone());
+        until(|| resolver.current_chain() != served).await;
+        {
+            let state = store.0.lock().unwrap();
+            assert_eq!((state.writes, state.ca_bundle_version), (0, 2));
+        }
+
+        // As soon as it leads, it puts right what is left.
+        term.send_replace(Some(Uptime(Duration::MAX)));
+        until(|| store.0.lock().unwrap().ca_bundle == second.ca_crt).await;
+        task.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_leader_what_is_there_is_served() {
+        let store = Fake::default();
+        let (made, _) = agree(&store, None, 0).await;
+        store.0.lock().unwrap().set_bundle(made.ca_crt.clone());
+        let (_term, leadership) = follower();
+        // Due for renewal, but good for 65 days.
+        let adopted = reconcile(&store, &authority(), &leadership, None, at(300)).await;
+        assert!(adopted.unwrap().unwrap().0 == made);
+        // Nothing that could be served.
+        let none = reconcile(&store, &authority(), &leadership, None, at(366)).await;
+        assert!(none.unwrap().is_none());
+        assert_eq!(store.0.lock().unwrap().writes, 1);
+    }
+
+    /// A leader that is stopped between its check and its write for longer than its term, while another one writes.
+    #[tokio::test]
+    async fn a_late_write_of_a_former_leader_is_refused() {
+        let old = agree(&Fake::default(), None, 0).await.0;
+        let other = Fake::default();
+        other.0.lock().unwrap().secret = Some((7, Some(old.clone())));
+        let successor = agree(&other, None, 300).await.0;
+        let (term, leadership) = follower();
+        let paused = |store: &Fake| {
+            term.send_replace(Some(Uptime(Duration::MAX)));
+            store.0.lock().unwrap().term = Some(term.clone());
+        };
+
+        let store = Fake::default();
+        store.0.lock().unwrap().secret = Some((7, Some(old)));
+        store.0.lock().unwrap().meanwhile = Some(successor.clone());
+        paused(&store);
+        let agreed = reconcile(&store, &authority(), &leadership, None, at(300)).await;
+        let (material, serving) = agreed.unwrap().unwrap();
+        assert!(material == successor);
+        assert_eq!(store.0.lock().unwrap().writes, 0);
+
+        store.0.lock().unwrap().announced_meanwhile = Some("by its successor".into());
+        paused(&store);
+        let (auto, ..) = running(&store, leadership.clone());
+        let trusted = auto
+            .trust(Audience::Admission, &material, &serving, at(300))
+            .await;
+        assert!(!trusted.unwrap());
+        assert_eq!(store.0.lock().unwrap().ca_bundle, "by its successor");
     }
 
     impl Resolver {

@@ -26,8 +26,9 @@ use tokio::sync::Notify;
 use zeroize::Zeroizing;
 
 use super::Material;
-use super::material::same_certificates;
-use super::store::{Content, Store, StoreError, Stored, Written};
+use super::store::{
+    Announced, Announcement, Audience, Content, Store, StoreError, Stored, Written,
+};
 
 /// Name of our fields' owner.
 const FIELD_MANAGER: &str = "keeper-injector-certificates";
@@ -101,6 +102,13 @@ impl KubeStore {
         }
     }
 
+    fn configuration(&self, audience: Audience) -> Option<&Configuration> {
+        match audience {
+            Audience::Admission => Some(&self.mutating),
+            Audience::Warnings => self.validating.as_ref(),
+        }
+    }
+
     fn object(&self, material: &Material, version: Option<&str>) -> Secret {
         let part = |name: &str, text: &str| (name.to_owned(), ByteString(text.into()));
         Secret {
@@ -165,22 +173,23 @@ impl Store for KubeStore {
         written(call("write the Secret", &self.secret, patched).await)
     }
 
-    async fn trust(&self, ca_crt: &str) -> Result<bool, StoreError> {
-        let changed = self.mutating.trust(ca_crt).await?;
-        // Nobody waits for warnings, so that what is wrong with these delays nothing: no certificate, no pod.
-        if let Some(validating) = &self.validating {
-            match validating.trust(ca_crt).await {
-                Ok(true) => {
-                    tracing::info!("put the caBundle into the configuration of workload warnings");
-                }
-                Ok(false) => {}
-                Err(error) => tracing::warn!(
-                    error = &error as &(dyn std::error::Error + 'static),
-                    "there will be no workload warnings"
-                ),
-            }
+    async fn announced(&self, audience: Audience) -> Result<Option<Announced>, StoreError> {
+        match self.configuration(audience) {
+            Some(configuration) => configuration.read().await.map(Some),
+            None => Ok(None),
         }
-        Ok(changed)
+    }
+
+    async fn announce(
+        &self,
+        audience: Audience,
+        seen: &Announced,
+        ca_crt: &str,
+    ) -> Result<Written, StoreError> {
+        match self.configuration(audience) {
+            Some(configuration) => configuration.write(seen, ca_crt).await,
+            None => Ok(Written::Conflict),
+        }
     }
 }
 
@@ -197,47 +206,59 @@ impl Configuration {
         }
     }
 
-    /// Puts these authorities into all of its webhooks that do not hold them; says whether there were such.
-    async fn trust(&self, ca_crt: &str) -> Result<bool, StoreError> {
+    async fn read(&self) -> Result<Announced, StoreError> {
         let Self { api, kind, name } = self;
-        let found = call(&format!("read the {kind}"), name, api.get_opt(name)).await?;
-        let webhooks = found
-            .as_ref()
-            .and_then(|found| found.data.get("webhooks")?.as_array())
-            .filter(|webhooks| !webhooks.is_empty())
-            .ok_or_else(|| StoreError::NoConfiguration {
-                kind,
-                name: name.clone(),
-            })?;
-        let holds_it = |hook: &Value| {
-            let bundle = hook
-                .pointer("/clientConfig/caBundle")
-                .and_then(Value::as_str);
-            let bundle = bundle.and_then(|text| STANDARD.decode(text).ok());
-            bundle.is_some_and(|bundle| same_certificates(&bundle, ca_crt.as_bytes()))
+        let missing = || StoreError::NoConfiguration {
+            kind,
+            name: name.clone(),
         };
-        if webhooks.iter().all(holds_it) {
-            return Ok(false);
-        }
-        let bundle = STANDARD.encode(ca_crt);
-        let hooks: Vec<_> = webhooks
+        let found = call(&format!("read the {kind}"), name, api.get_opt(name)).await?;
+        let found = found.ok_or_else(missing)?;
+        let webhooks: Vec<_> = found
+            .data
+            .get("webhooks")
+            .and_then(Value::as_array)
+            .ok_or_else(missing)?
             .iter()
-            .map(|hook| json!({"name": hook.get("name"), "clientConfig": {"caBundle": bundle}}))
+            .map(announcement)
             .collect();
+        if webhooks.is_empty() {
+            return Err(missing());
+        }
+        Ok(Announced {
+            version: found.metadata.resource_version.unwrap_or_default(),
+            webhooks,
+        })
+    }
+
+    async fn write(&self, seen: &Announced, ca_crt: &str) -> Result<Written, StoreError> {
+        let Self { api, kind, name } = self;
+        let bundle = STANDARD.encode(ca_crt);
+        let webhooks: Vec<_> = seen
+            .webhooks
+            .iter()
+            .map(|hook| json!({"name": hook.name, "clientConfig": {"caBundle": bundle}}))
+            .collect();
+        // Forced against other owners of the field, but not against a change since it was read: the version is the condition.
         let patch = Patch::Apply(json!({
             "apiVersion": "admissionregistration.k8s.io/v1",
             "kind": kind,
-            "metadata": {"name": name},
-            "webhooks": hooks,
+            "metadata": {"name": name, "resourceVersion": seen.version},
+            "webhooks": webhooks,
         }));
         let params = PatchParams::apply(FIELD_MANAGER).force();
-        call(
-            &format!("patch the {kind}"),
-            name,
-            api.patch(name, &params, &patch),
-        )
-        .await?;
-        Ok(true)
+        let patched = api.patch(name, &params, &patch);
+        written(call(&format!("patch the {kind}"), name, patched).await)
+    }
+}
+
+fn announcement(webhook: &Value) -> Announcement {
+    let text = |pointer| webhook.pointer(pointer).and_then(Value::as_str);
+    Announcement {
+        name: text("/name").unwrap_or_default().to_owned(),
+        bundle: text("/clientConfig/caBundle")
+            .and_then(|text| STANDARD.decode(text).ok())
+            .unwrap_or_default(),
     }
 }
 

@@ -125,6 +125,11 @@ impl Serving {
         }
     }
 
+    /// Fails if an API server with this `caBundle` (PEM) would not accept it.
+    pub(crate) fn check_trust(&self, bundle: &[u8], now: UnixTime) -> Result<(), CertError> {
+        self.check_chain(&certificates(bundle, "caBundle")?, now)
+    }
+
     /// Verifies as the API server will: now, with these authorities and nothing else.
     fn check_chain(&self, ca: &[CertificateDer<'_>], now: UnixTime) -> Result<(), CertError> {
         let anchors = ca

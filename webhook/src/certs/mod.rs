@@ -1,10 +1,10 @@
 //! Serving certificates: an authority of our own kept in a Secret (`auto`), or files (`manual`).
 //!
-//! In `auto` mode every replica runs the same loop: read the Secret, decide by pure rules
-//! ([`plan`]) whether something must be made, write it on condition that nobody else wrote
-//! meanwhile, and adopt what stands there afterwards. So two replicas that start at once agree, and
-//! any of them may renew. A certificate is served only after it was verified the way the API server
-//! will verify it.
+//! In `auto` mode every replica runs the same loop: read the Secret, decide by pure rules ([`plan`])
+//! whether something must be made, and adopt what stands there. Only the leader makes it, and writes it on
+//! condition that nobody else wrote meanwhile; so it does with the `caBundle`. The others serve what is in the Secret
+//! as soon as the `caBundle` trusts it. Without an election each replica may write, and on that condition two that
+//! start at once still agree. A certificate is served only after it was verified the way the API server will verify it.
 
 pub(crate) mod auto;
 mod issue;

@@ -3,7 +3,10 @@
 
 use std::future::Future;
 
-use super::Material;
+use rustls_pki_types::UnixTime;
+
+use super::material::same_certificates;
+use super::{Material, Serving};
 
 /// What stands in the Secret.
 #[derive(Debug)]
@@ -73,7 +76,59 @@ pub(crate) trait Store: Send + Sync {
         version: &str,
         new: &Material,
     ) -> impl Future<Output = Result<Written, StoreError>> + Send;
-    /// Makes sure that API servers trust these authorities (PEM) for our webhooks; says whether
-    /// something had to be changed.
-    fn trust(&self, ca_crt: &str) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    /// The authorities that API servers trust now when they call us for `audience`; none: they don't.
+    fn announced(
+        &self,
+        audience: Audience,
+    ) -> impl Future<Output = Result<Option<Announced>, StoreError>> + Send;
+    /// Makes them trust these (PEM) instead of what was `seen`.
+    fn announce(
+        &self,
+        audience: Audience,
+        seen: &Announced,
+        ca_crt: &str,
+    ) -> impl Future<Output = Result<Written, StoreError>> + Send;
+}
+
+/// What an API server calls us for: each has a webhook configuration of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Audience {
+    /// Pods.
+    Admission,
+    /// Workloads, for warnings. Not everywhere.
+    Warnings,
+}
+
+/// What a webhook configuration says of authorities.
+#[derive(Debug)]
+pub(crate) struct Announced {
+    /// Its resource version.
+    pub(crate) version: String,
+    /// Its webhooks, at least one.
+    pub(crate) webhooks: Vec<Announcement>,
+}
+
+/// One webhook of a configuration.
+#[derive(Debug)]
+pub(crate) struct Announcement {
+    /// The webhook's name.
+    pub(crate) name: String,
+    /// The `caBundle`, PEM; empty if there is none.
+    pub(crate) bundle: Vec<u8>,
+}
+
+impl Announced {
+    /// Whether all webhooks have just these authorities.
+    pub(crate) fn holds(&self, ca_crt: &str) -> bool {
+        self.webhooks
+            .iter()
+            .all(|webhook| same_certificates(&webhook.bundle, ca_crt.as_bytes()))
+    }
+
+    /// Whether a server with this certificate is trusted by all webhooks.
+    pub(crate) fn trusts(&self, serving: &Serving, now: UnixTime) -> bool {
+        self.webhooks
+            .iter()
+            .all(|webhook| serving.check_trust(&webhook.bundle, now).is_ok())
+    }
 }
