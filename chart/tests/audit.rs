@@ -1,4 +1,4 @@
-//! The audit sink: what the values say is what the program is told, and what can't be right is refused.
+//! The audit sink and traces: what the values say is what the program is told, and what can't be right is refused.
 
 use clap::Parser as _;
 use keeper_webhook::{Cli, Command, Serve};
@@ -106,5 +106,48 @@ fn what_cannot_be_right_is_refused() {
     ] {
         let message = refusal(&format!("audit: {{sink: {bad}}}"));
         assert!(message.contains("audit"), "{bad}: {message}");
+    }
+}
+
+fn variables(values: &str) -> Value {
+    pod(&render(values))["containers"][0]["env"].clone()
+}
+
+#[test]
+fn traces_are_off_by_default_and_are_told_by_opentelemetrys_variables() {
+    assert!(variables("{}").is_null());
+    assert_eq!(
+        variables("tracing: {endpoint: \"http://otel:4318\"}"),
+        json!([{"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://otel:4318"}])
+    );
+    let full = "
+tracing:
+  endpoint: https://otel.corp/base
+  headersSecret: otel
+  caCert: \"-----BEGIN CERTIFICATE-----\"
+  sampler: parentbased_traceidratio
+  samplerArg: \"0.1\"
+";
+    let headers = json!({"secretKeyRef": {"name": "otel", "key": "headers", "optional": true}});
+    assert_eq!(
+        variables(full),
+        json!([
+            {"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "https://otel.corp/base"},
+            {"name": "OTEL_EXPORTER_OTLP_HEADERS", "valueFrom": headers},
+            {"name": "OTEL_EXPORTER_OTLP_CERTIFICATE", "value": "/keeper/settings/tracing-ca.crt"},
+            {"name": "OTEL_TRACES_SAMPLER", "value": "parentbased_traceidratio"},
+            {"name": "OTEL_TRACES_SAMPLER_ARG", "value": "0.1"},
+        ])
+    );
+    assert!(render(full).the("ConfigMap")["data"]["tracing-ca.crt"].is_string());
+    for bad in [
+        "{endpoint: otel}",
+        "{endpoint: \"http://user:password@otel\"}",
+        "{sampler: sometimes}",
+        "{samplerArg: \"2x\"}",
+        "{headers: in-the-values}",
+    ] {
+        let message = refusal(&format!("tracing: {bad}"));
+        assert!(message.contains("tracing"), "{bad}: {message}");
     }
 }

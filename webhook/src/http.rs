@@ -26,6 +26,8 @@ const MAX_BODY: usize = 8 * 1024 * 1024;
 const MAX_BODIES: usize = 4 * MAX_BODY;
 /// From the end of a request's head to the end of its body.
 const BODY_DEADLINE: Duration = Duration::from_secs(10);
+/// Which trace a request is part of: <https://www.w3.org/TR/trace-context/>.
+const TRACEPARENT: &str = "traceparent";
 const TOO_LARGE: &str = "the body is larger than 8 MiB";
 
 struct Shared {
@@ -116,7 +118,12 @@ async fn read_and_answer(
     match timeout(BODY_DEADLINE, read(shared, body)).await {
         // The memory counts as taken until the answer is made.
         Ok(Ok((bytes, _memory))) => match asked {
-            Asked::Mutate => shared.admission.answer(&bytes).await,
+            Asked::Mutate => {
+                let parent = headers
+                    .get(TRACEPARENT)
+                    .and_then(|value| value.to_str().ok());
+                shared.admission.answer(&bytes, parent).await
+            }
             Asked::Validate => shared.admission.check(&bytes).await,
         }
         .map_err(|error| (StatusCode::BAD_REQUEST, error.to_string())),

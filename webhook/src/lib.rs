@@ -19,6 +19,7 @@ mod outbound;
 mod render;
 mod review;
 mod serve;
+mod traces;
 
 pub use api_version::KubernetesVersion;
 pub use audit::{SinkOptions, SinkUrl, SinkUrlError};

@@ -1,4 +1,4 @@
-//! Requests to others than the API server, by which audit entries leave the cluster.
+//! Requests to others than the API server, by which audit entries and traces leave the cluster.
 //!
 //! The peer is trusted with what it is sent and with nothing else: it is told apart by its certificate, its redirects are not
 //! followed, and of its answer the status counts. One deadline covers a request from the name's resolution to the answer's end.
@@ -40,34 +40,17 @@ pub(crate) struct Reply {
     pub(crate) retry_after: Option<Duration>,
 }
 
-/// A client for HTTPS.
+/// A client for HTTPS alone.
 #[derive(Debug, Clone)]
 pub(crate) struct Outbound(reqwest::Client);
 
 impl Outbound {
-    /// A client that trusts the built-in roots and the certificates in `extra_ca` (PEM), gives each request `deadline`, and
-    /// reads no environment variable.
+    /// See [`client`].
     ///
     /// # Errors
     /// If `extra_ca` holds no certificate.
     pub(crate) fn new(extra_ca: Option<&[u8]>, deadline: Duration) -> Result<Self, OutboundError> {
-        let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots(extra_ca)?)
-            .with_no_client_auth();
-        reqwest::Client::builder()
-            .no_proxy()
-            .tls_backend_preconfigured(tls)
-            .https_only(true)
-            .http1_only()
-            .redirect(Policy::none())
-            .referer(false)
-            .timeout(deadline)
-            .pool_idle_timeout(POOL_IDLE)
-            .user_agent(concat!("keeper-injector/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map(Self)
-            .map_err(|error| OutboundError::Client(told(&error.without_url())))
+        client(extra_ca, deadline, true).map(Self)
     }
 
     /// Posts `body`.
@@ -98,6 +81,34 @@ impl Outbound {
         }
         Ok(reply)
     }
+}
+
+/// A client that trusts the built-in roots and the certificates in `extra_ca` (PEM), gives each request `deadline`, follows no
+/// redirect, and reads no environment variable; for plain HTTP, too, unless `https_only`.
+///
+/// # Errors
+/// If `extra_ca` holds no certificate.
+pub(crate) fn client(
+    extra_ca: Option<&[u8]>,
+    deadline: Duration,
+    https_only: bool,
+) -> Result<reqwest::Client, OutboundError> {
+    let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots(extra_ca)?)
+        .with_no_client_auth();
+    reqwest::Client::builder()
+        .no_proxy()
+        .tls_backend_preconfigured(tls)
+        .https_only(https_only)
+        .http1_only()
+        .redirect(Policy::none())
+        .referer(false)
+        .timeout(deadline)
+        .pool_idle_timeout(POOL_IDLE)
+        .user_agent(concat!("keeper-injector/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(|error| OutboundError::Client(told(&error.without_url())))
 }
 
 fn roots(extra_ca: Option<&[u8]>) -> Result<RootCertStore, OutboundError> {

@@ -30,6 +30,7 @@ use crate::cli::{Cli, Command, Serve, TlsMode};
 use crate::leader::Leadership;
 use crate::metrics::{AuditMetrics, Metrics};
 use crate::namespaces::Namespaces;
+use crate::traces::Traces;
 use crate::{http, listener, render};
 
 /// What the audit sink gets at the end, even where the answers took all the time that there was.
@@ -60,6 +61,9 @@ pub enum Failure {
     /// The audit sink's CA file.
     #[error("--audit-sink-ca-file: {0}")]
     AuditSink(String),
+    /// OpenTelemetry's variables.
+    #[error("traces: {0}")]
+    Traces(String),
     /// No way to the API server.
     #[error(
         "no API server to talk to ({0}); \
@@ -95,7 +99,8 @@ impl Failure {
             Self::SettingsFile { .. }
             | Self::Settings { .. }
             | Self::Manual(_)
-            | Self::AuditSink(_) => 2,
+            | Self::AuditSink(_)
+            | Self::Traces(_) => 2,
             Self::Kubernetes(_)
             | Self::Bind { .. }
             | Self::Metrics(_)
@@ -184,6 +189,7 @@ pub struct Webhook {
     registry: Registry,
     background: JoinSet<()>,
     sink: Option<Delivery>,
+    traces: Arc<Traces>,
     drain: listener::Drain,
 }
 
@@ -256,8 +262,10 @@ impl Webhook {
             api.cluster()
                 .map(|cluster| admit(pod, namespace, &settings, &cluster))
         };
+        let traces = Arc::new(Traces::from_environment().map_err(Failure::Traces)?);
         let trail = Trail {
             sink: sink.as_ref().map(Sink::queue),
+            traces: Arc::clone(&traces),
         };
         let sink = sink.map(|sink| Delivery {
             queue: sink.queue(),
@@ -274,6 +282,7 @@ impl Webhook {
             registry,
             background,
             sink,
+            traces,
             drain: listener::Drain {
                 delay: options.drain_delay_seconds,
                 deadline: options.drain_deadline_seconds,
@@ -311,6 +320,7 @@ impl Webhook {
             registry,
             mut background,
             sink,
+            traces,
             drain,
         } = self;
         tracing::info!(
@@ -337,6 +347,7 @@ impl Webhook {
             let end = end.await.map_or(at_least, |end| end.max(at_least));
             audit::finish(&sink.queue, sink.task, end, &sink.metrics).await;
         }
+        traces.finish().await;
         // Health is answered to the end.
         drop(stop_metrics);
         let _ = health.await;

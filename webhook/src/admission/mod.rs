@@ -57,11 +57,16 @@ impl Admission {
         &self.metrics
     }
 
-    /// Answers one review. Whatever happens in here, there is an answer, if there is a UID to answer to.
+    /// Answers one review. Whatever happens in here, there is an answer, if there is a UID to answer to. `parent` is the
+    /// request's `traceparent`.
     ///
     /// # Errors
     /// If there is none.
-    pub(crate) async fn answer(&self, body: &[u8]) -> Result<Vec<u8>, Unreadable> {
+    pub(crate) async fn answer(
+        &self,
+        body: &[u8],
+        parent: Option<&str>,
+    ) -> Result<Vec<u8>, Unreadable> {
         let started = Instant::now();
         let Review {
             uid,
@@ -99,7 +104,8 @@ impl Admission {
             version: env!("CARGO_PKG_VERSION"),
             duration: format!("{:.2}ms", taken.as_secs_f64() * 1e3),
         };
-        self.trail.record(&entry, outcome == Outcome::Error);
+        self.trail
+            .record(&entry, outcome == Outcome::Error, taken, parent);
         Ok(answer)
     }
 
@@ -221,7 +227,7 @@ mod tests {
             metrics,
             Trail::default(),
         )
-        .answer(body)
+        .answer(body, None)
         .await
         .unwrap();
         let text = TextEncoder::new()

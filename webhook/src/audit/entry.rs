@@ -45,9 +45,9 @@ impl Asker {
 /// The pod that it is about.
 #[derive(Debug, Serialize)]
 pub(crate) struct Subject {
-    namespace: String,
+    pub(crate) namespace: String,
     /// Its name or, where the API server has yet to make one, the prefix for it.
-    pod: String,
+    pub(crate) pod: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     owner_kind: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -73,7 +73,7 @@ impl Subject {
 /// are nowhere repeated.
 #[derive(Debug, Serialize)]
 pub(crate) struct Request {
-    shape: String,
+    pub(crate) shape: String,
     outputs: usize,
     #[serde(skip_serializing_if = "String::is_empty")]
     auth_secret: String,

@@ -7,21 +7,32 @@ mod sink;
 mod text;
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use crate::traces::Traces;
 
 pub(crate) use entry::{Asker, Entry, Request, Subject, annotations};
 pub use options::{SinkOptions, SinkUrl, SinkUrlError};
 pub(crate) use sink::{Queue, Sink, finish};
 pub(crate) use text::clip;
 
-/// Where entries go: each is a line of the log, and goes to the sink, if there is one.
+/// Where entries go: each is a line of the log, goes to the sink, if there is one, and is told of in a span, if there are any.
 #[derive(Default)]
 pub(crate) struct Trail {
     pub(crate) sink: Option<Arc<Queue>>,
+    pub(crate) traces: Arc<Traces>,
 }
 
 impl Trail {
-    /// Takes one entry; never waits.
-    pub(crate) fn record(&self, entry: &Entry<'_>, failed: bool) {
+    /// Takes one entry about a decision that took so long and is part of the trace `parent`; never waits.
+    pub(crate) fn record(
+        &self,
+        entry: &Entry<'_>,
+        failed: bool,
+        taken: Duration,
+        parent: Option<&str>,
+    ) {
+        self.traces.admission(entry, failed, taken, parent);
         let Ok(members) = keeper_telemetry::to_json(entry) else {
             return;
         };
