@@ -30,7 +30,7 @@ fn only_pods_that_ask_are_sent() {
         webhook["matchConditions"],
         json!([{
             "name": "asks-for-injection",
-            "expression": "object.metadata.?annotations[?'keeper.security/inject'].orValue('false').lowerAscii() != 'false'",
+            "expression": "object.metadata.?annotations[?'keeper.security/inject'].orValue('false').trim().lowerAscii() != 'false'",
         }])
     );
     assert_eq!(

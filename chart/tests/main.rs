@@ -9,10 +9,17 @@
 
 mod admission;
 mod audit;
+mod certificates;
 mod helm;
+mod leader;
+mod monitoring;
+mod namespaces;
+mod network;
 mod notes;
 mod program;
+mod reference;
 mod release;
 mod rights;
+mod scaling;
 mod values;
 mod workload;

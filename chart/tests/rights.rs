@@ -1,100 +1,96 @@
-//! What the webhook may do: the table in the chart's README, and nothing more.
+//! What the webhook may do: what docs/rights.md says, and nothing more, in every mode; and the policies that narrow it further.
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use keeper_chart::rbac::{self, Place, Right};
+use serde_json::{Value, json};
 
-use crate::helm::{Objects, read, render};
+use crate::helm::{Objects, read, refusal, render};
 
-/// One row of the table: where, resource, name, verbs.
-type Right = (String, String, String, String);
+const ACCOUNT: &str = "keeper-injector";
 
-fn documented() -> BTreeSet<Right> {
-    let text = read("README.md");
-    let table = text
-        .split("## Rights")
-        .nth(1)
-        .unwrap()
-        .split("\n## ")
-        .next()
-        .unwrap();
-    let rows = table.lines().filter(|line| line.starts_with("| ")).skip(1);
-    rows.map(|row| {
-        let cells: Vec<String> = row
-            .trim_matches('|')
-            .split('|')
-            .map(|cell| cell.trim().replace('`', ""))
-            .collect();
-        let [place, resource, name, verbs] = cells.try_into().unwrap();
-        (place, resource, name, verbs)
-    })
-    .collect()
+/// Everything that changes a right, one row a value.
+fn modes() -> Vec<Value> {
+    let manual = json!({"mode": "manual", "manual": {"caBundle": "-----BEGIN CERTIFICATE-----"}});
+    let mut modes = Vec::new();
+    for tls in [
+        json!({"mode": "auto"}),
+        json!({"mode": "cert-manager"}),
+        manual,
+    ] {
+        for warnings in [true, false] {
+            for (elects, traffic) in [(true, false), (true, true), (false, false)] {
+                modes.push(json!({
+                    "tls": tls,
+                    "webhook": {"workloadWarnings": warnings},
+                    "leaderElection": {"enabled": elects, "trafficToLeaderOnly": traffic},
+                }));
+            }
+        }
+    }
+    modes
+}
+
+/// The chart's values with others over them, as helm does it.
+fn with_defaults(over: &Value) -> Value {
+    fn put(under: &mut Value, over: &Value) {
+        match (under, over) {
+            (Value::Object(under), Value::Object(over)) => {
+                for (key, value) in over {
+                    put(under.entry(key.clone()).or_insert(Value::Null), value);
+                }
+            }
+            (under, over) => *under = over.clone(),
+        }
+    }
+    let mut values: Value = serde_saphyr::from_str(&read("values.yaml")).unwrap();
+    put(&mut values, over);
+    values
 }
 
 fn rendered(objects: &Objects) -> BTreeSet<Right> {
     let mut rights = BTreeSet::new();
     for (kind, place) in [
-        ("Role", "its own namespace"),
-        ("ClusterRole", "the cluster"),
+        ("Role", Place::OwnNamespace),
+        ("ClusterRole", Place::Cluster),
     ] {
-        for rule in objects
-            .of(kind)
-            .iter()
-            .flat_map(|role| role["rules"].as_array().unwrap())
-        {
-            let list = |key: &str| {
-                rule[key].as_array().map(|list| {
-                    list.iter()
-                        .map(|word| word.as_str().unwrap())
-                        .collect::<Vec<_>>()
-                })
-            };
-            assert!(rule.get("nonResourceURLs").is_none(), "{rule}");
-            let names = list("resourceNames").unwrap_or_else(|| vec!["any"]);
-            for resource in list("resources").unwrap() {
-                for name in &names {
-                    rights.insert((
-                        place.to_owned(),
-                        resource.to_owned(),
-                        (*name).to_owned(),
-                        list("verbs").unwrap().join(", "),
-                    ));
-                }
+        for role in objects.of(kind) {
+            let rules = role["rules"].as_array().unwrap();
+            for rule in rules {
+                assert!(rule.get("nonResourceURLs").is_none(), "{rule}");
             }
+            rights.extend(rbac::of_rules(place, rules));
         }
     }
     rights
 }
 
 #[test]
-fn are_exactly_the_documented_ones() {
-    let documented = documented();
-    assert!(!documented.is_empty());
-    assert_eq!(rendered(&render("{}")), documented);
+fn are_exactly_the_documented_ones_in_every_mode() {
+    for values in modes() {
+        let documented = rbac::documented(ACCOUNT, &with_defaults(&values));
+        assert!(!documented.is_empty());
+        assert_eq!(
+            rendered(&render(&values.to_string())),
+            documented,
+            "{values}"
+        );
+    }
 }
 
 /// Promise: no right on a Secret outside the webhook's own namespace.
 #[test]
 fn reach_no_secret_elsewhere() {
-    let objects = render("{}");
-    let elsewhere: Vec<String> = rendered(&objects)
-        .into_iter()
-        .filter(|right| right.0 == "the cluster")
-        .map(|right| right.1)
-        .collect();
-    assert_eq!(
-        elsewhere,
-        [
-            "mutatingwebhookconfigurations",
-            "namespaces",
-            "validatingwebhookconfigurations"
-        ]
-    );
-    assert!(
-        !rendered(&objects)
-            .iter()
-            .any(|right| right.1.contains('*') || right.3.contains('*'))
-    );
+    for values in modes() {
+        for right in rbac::documented(ACCOUNT, &with_defaults(&values)) {
+            assert!(
+                right.resource != "secrets" || right.place == Place::OwnNamespace,
+                "{right:?}"
+            );
+            let words = [&right.group, &right.resource, &right.verb];
+            assert!(!words.iter().any(|word| word.contains('*')), "{right:?}");
+        }
+    }
 }
 
 #[test]
@@ -121,15 +117,87 @@ fn belong_to_the_webhooks_account_only() {
     assert_eq!(pod["serviceAccountName"], account["name"]);
 }
 
+/// A right that is not built yet is refused, rather than not given in silence.
 #[test]
-fn are_to_read_namespaces_with_certificates_of_the_users_own() {
-    let objects =
-        render("{tls: {mode: manual, manual: {caBundle: '-----BEGIN CERTIFICATE-----'}}}");
-    let first = ["the cluster", "namespaces", "any", "get, list, watch"];
-    let [place, resource, name, verbs] = first.map(str::to_owned);
-    assert_eq!(
-        rendered(&objects),
-        BTreeSet::from([(place, resource, name, verbs)])
+fn in_other_namespaces_are_refused_by_name() {
+    let message = refusal("{rbac: {namespaces: [{name: shop}]}}");
+    assert!(message.contains("rbac.namespaces"), "{message}");
+}
+
+fn policies(objects: &Objects) -> BTreeSet<&str> {
+    let kind = "ValidatingAdmissionPolicy";
+    let name = |object: &Value| object["metadata"]["name"].as_str().map(str::to_owned);
+    let bound: BTreeSet<_> = objects
+        .of("ValidatingAdmissionPolicyBinding")
+        .into_iter()
+        .map(|binding| {
+            assert_eq!(binding["spec"]["validationActions"], json!(["Deny"]));
+            binding["spec"]["policyName"].as_str().map(str::to_owned)
+        })
+        .collect();
+    let policies = objects.of(kind);
+    assert_eq!(bound, policies.iter().map(|policy| name(policy)).collect());
+    for policy in &policies {
+        assert_eq!(policy["spec"]["failurePolicy"], "Fail");
+    }
+    let names = policies
+        .into_iter()
+        .map(|policy| &policy["metadata"]["name"]);
+    names.map(|name| name.as_str().unwrap()).collect()
+}
+
+fn policy<'a>(objects: &'a Objects, name: &str) -> &'a Value {
+    let mut all = objects.of("ValidatingAdmissionPolicy").into_iter();
+    all.find(|policy| policy["metadata"]["name"] == name)
+        .unwrap()
+}
+
+const NARROWING: [&str; 2] = ["keeper-injector-ca-bundle", "keeper-injector-own-objects"];
+
+/// Nobody else may ever be held up by them.
+#[test]
+fn are_narrowed_for_the_webhooks_account_alone() {
+    let objects = render("{}");
+    let account = &objects.the("ServiceAccount")["metadata"];
+    let user = format!(
+        "system:serviceaccount:{}:{}",
+        account["namespace"].as_str().unwrap(),
+        account["name"].as_str().unwrap()
     );
-    assert!(objects.of("RoleBinding").is_empty());
+    for name in NARROWING {
+        assert_eq!(
+            policy(&objects, name)["spec"]["matchConditions"],
+            json!([{"name": "is-the-webhook", "expression": format!("request.userInfo.username == '{user}'")}])
+        );
+    }
+    assert!(policies(&objects).is_superset(&BTreeSet::from(NARROWING)));
+    let without = render("{rbac: {admissionPolicies: false}}");
+    assert!(policies(&without).is_disjoint(&BTreeSet::from(NARROWING)));
+}
+
+/// What isn't sent to the webhook must not be refused for lacking what only the webhook gives.
+#[test]
+fn the_safety_net_is_under_the_pods_that_are_sent_to_the_webhook() {
+    const NET: &str = "keeper-injector-safety-net";
+    for values in [
+        "{}",
+        "{excludedNamespaces: [payments]}",
+        "{webhook: {failurePolicy: Ignore}}",
+        "{webhook: {namespaceSelector: {matchLabels: {a: b}}, objectSelector: {matchLabels: {c: d}}}}",
+    ] {
+        let objects = render(values);
+        let net = &policy(&objects, NET)["spec"];
+        let webhook = &objects.the("MutatingWebhookConfiguration")["webhooks"][0];
+        let rules = &net["matchConstraints"];
+        assert_eq!(rules["resourceRules"], webhook["rules"]);
+        for selector in ["namespaceSelector", "objectSelector"] {
+            assert_eq!(rules[selector], webhook[selector]);
+        }
+        for condition in webhook["matchConditions"].as_array().unwrap() {
+            let conditions = net["matchConditions"].as_array().unwrap();
+            assert!(conditions.contains(condition), "{condition}");
+        }
+    }
+    let without = render("{safetyNet: {enabled: false}}");
+    assert!(!policies(&without).contains(NET));
 }

@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use keeper_contract::LogLevel;
+use keeper_contract::duration::GoDuration;
 
 use crate::api_version::KubernetesVersion;
 use crate::audit::SinkOptions;
@@ -28,6 +29,14 @@ pub enum Command {
     ///
     /// Ends with 0 if nothing is wrong, 1 if there are problems, 2 if the command line or a file can't be read.
     Render(Render),
+    /// Say whether files are there and hold something, in a pod that should have been injected; what `helm test` runs.
+    ///
+    /// Ends with 0 if all do, 1 if not, 2 if the command line can't be read.
+    Verify {
+        /// The files.
+        #[arg(value_name = "FILE", required = true)]
+        files: Vec<PathBuf>,
+    },
 }
 
 /// Options of `render`.
@@ -83,6 +92,10 @@ pub struct Serve {
     /// manual: its private key, PEM.
     #[arg(long, value_name = "FILE", required_if_eq("tls_mode", "manual"))]
     pub tls_key: Option<PathBuf>,
+    /// manual: the authorities that API servers trust, PEM, read together with the certificate. One that they don't trust never
+    /// takes the place of one that they do. May be absent.
+    #[arg(long, value_name = "FILE")]
+    pub tls_ca: Option<PathBuf>,
     /// auto: the Secret in our own namespace that keeps authority and certificate.
     #[arg(long, value_name = "NAME", default_value = "keeper-injector-tls")]
     pub tls_secret: String,
@@ -95,12 +108,15 @@ pub struct Serve {
     /// auto: the ValidatingWebhookConfiguration whose caBundle is kept too, for warnings about workloads.
     #[arg(long, value_name = "NAME")]
     pub validating_webhook_configuration: Option<String>,
-    /// auto: how long an authority lives (10 years).
-    #[arg(long, value_name = "SECONDS", default_value = "315360000", value_parser = lifetime)]
-    pub ca_lifetime_seconds: Duration,
-    /// auto: how long a certificate lives (a year); renewed when a third of it remains.
-    #[arg(long, value_name = "SECONDS", default_value = "31536000", value_parser = lifetime)]
-    pub certificate_lifetime_seconds: Duration,
+    /// auto: how long an authority lives, such as 87600h; at least twice as long as a certificate.
+    #[arg(long, value_name = "DURATION", default_value = "87600h", value_parser = lifetime)]
+    pub ca_lifetime: Duration,
+    /// auto: how long a certificate lives, 5s or more; renewed when a third of it remains.
+    #[arg(long, value_name = "DURATION", default_value = "8760h", value_parser = lifetime)]
+    pub certificate_lifetime: Duration,
+    /// Who acts on the cluster.
+    #[command(flatten)]
+    pub leader_election: LeaderElection,
     /// Take this for the API server's version instead of asking it. Together with `--tls-mode manual` there is no
     /// API server at all, and namespaces say nothing.
     #[arg(long, value_name = "VERSION")]
@@ -119,7 +135,42 @@ pub struct Serve {
     pub log_level: LogLevel,
 }
 
+/// Options of `serve` about the leader, who keeps certificates.
+#[derive(Debug, Args)]
+pub struct LeaderElection {
+    /// Elect one of the replicas as the leader. Otherwise each of them acts like one.
+    #[arg(long = "leader-election", value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
+    pub enabled: bool,
+    /// The Lease in our own namespace.
+    #[arg(
+        long = "leader-election-lease-name",
+        value_name = "NAME",
+        default_value = "keeper-injector"
+    )]
+    pub lease_name: String,
+    /// How long others wait for a leader that doesn't renew the Lease.
+    #[arg(long = "leader-election-lease-duration-seconds", value_name = "SECONDS", default_value = "15", value_parser = seconds)]
+    pub lease_duration_seconds: Duration,
+    /// When a leader that can't renew the Lease stops acting; before the others begin.
+    #[arg(long = "leader-election-renew-deadline-seconds", value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub renew_deadline_seconds: Duration,
+    /// How often the Lease is renewed, and looked at.
+    #[arg(long = "leader-election-retry-period-seconds", value_name = "SECONDS", default_value = "2", value_parser = seconds)]
+    pub retry_period_seconds: Duration,
+    /// Keep the label keeper.security/leader=true on the leader's pod, for a Service that selects it.
+    #[arg(long, requires = "pod_name")]
+    pub traffic_to_leader_only: bool,
+    /// The pod that this runs in.
+    #[arg(long, value_name = "NAME")]
+    pub pod_name: Option<String>,
+}
+
 impl Serve {
+    /// Whether there is anything that a leader would do.
+    pub(crate) fn needs_leader(&self) -> bool {
+        self.tls_mode == TlsMode::Auto || self.leader_election.traffic_to_leader_only
+    }
+
     /// Whether everything that an API server would tell is stated.
     pub(crate) fn outside_a_cluster(&self) -> bool {
         self.tls_mode == TlsMode::Manual && self.kubernetes_version.is_some()
@@ -146,13 +197,17 @@ fn seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// The times in a certificate are whole seconds. In less than five, a third of the lifetime, in which replicas and API
+/// servers have to learn of the next certificate, would be none.
 fn lifetime(text: &str) -> Result<Duration, String> {
     const CENTURY: u64 = 100 * 365 * 86_400;
-    text.parse()
-        .ok()
-        .filter(|seconds| (30..=CENTURY).contains(seconds))
-        .map(Duration::from_secs)
-        .ok_or_else(|| "seconds, at least 30 and at most a hundred years".to_owned())
+    let lifetime: GoDuration = text.parse().map_err(|error| format!("{error}"))?;
+    let seconds = lifetime.seconds_up();
+    if (5..=CENTURY).contains(&seconds) {
+        Ok(Duration::from_secs(seconds))
+    } else {
+        Err("at least 5s and at most a hundred years, 876000h".to_owned())
+    }
 }
 
 fn log_level(text: &str) -> Result<LogLevel, String> {
@@ -198,17 +253,20 @@ mod tests {
     }
 
     #[test]
+    fn traffic_to_the_leader_needs_its_pod() {
+        parse(&["--leader-election", "false"]).unwrap();
+        parse(&["--traffic-to-leader-only", "--pod-name", "p"]).unwrap();
+        let refused = parse(&["--traffic-to-leader-only"]).unwrap_err();
+        assert!(refused.to_string().contains("--pod-name"), "{refused}");
+    }
+
+    #[test]
     fn values_are_bounded() {
-        parse(&[
-            "--certificate-lifetime-seconds",
-            "30",
-            "--log-level",
-            "DEBUG",
-        ])
-        .unwrap();
+        parse(&["--certificate-lifetime", "5s", "--log-level", "DEBUG"]).unwrap();
         for bad in [
-            ["--certificate-lifetime-seconds", "29"],
-            ["--ca-lifetime-seconds", "99999999999999999999"],
+            ["--certificate-lifetime", "4s"],
+            ["--certificate-lifetime", "30"],
+            ["--ca-lifetime", "876001h"],
             ["--drain-delay-seconds", "3601"],
             ["--log-level", "trace"],
             ["--kubernetes-version", "35"],

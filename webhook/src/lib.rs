@@ -20,8 +20,9 @@ mod render;
 mod review;
 mod serve;
 mod traces;
+mod verify;
 
 pub use api_version::KubernetesVersion;
 pub use audit::{SinkOptions, SinkUrl, SinkUrlError};
-pub use cli::{Cli, Command, Render, RenderOutput, Serve, TlsMode};
+pub use cli::{Cli, Command, LeaderElection, Render, RenderOutput, Serve, TlsMode};
 pub use serve::{Failure, Webhook, load_settings, main};

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use keeper_contract::{Namespace, Settings, admit};
@@ -22,16 +22,17 @@ use tokio::time::Instant;
 use crate::admission::Admission;
 use crate::api_version::ApiVersion;
 use crate::audit::{self, Queue, Sink, Trail};
-use crate::certs::auto::{Authority, Auto};
+use crate::certs::authority::Authority;
+use crate::certs::auto::Auto;
 use crate::certs::kube_store::KubeStore;
 use crate::certs::manual::{Manual, ManualError};
-use crate::certs::{Names, Policy, Resolver};
+use crate::certs::{AuthorityTooShort, Names, Policy, Resolver, unix};
 use crate::cli::{Cli, Command, Serve, TlsMode};
-use crate::leader::Leadership;
+use crate::leader::{HandOver, Leadership};
 use crate::metrics::{AuditMetrics, Metrics};
 use crate::namespaces::Namespaces;
 use crate::traces::Traces;
-use crate::{http, listener, render};
+use crate::{http, leader, listener, render, verify};
 
 /// What the audit sink gets at the end, even where the answers took all the time that there was.
 const LAST_ENTRIES: Duration = Duration::from_secs(1);
@@ -64,12 +65,18 @@ pub enum Failure {
     /// OpenTelemetry's variables.
     #[error("traces: {0}")]
     Traces(String),
+    /// Lifetimes of certificates that don't go together.
+    #[error("{0}")]
+    Lifetimes(String),
     /// No way to the API server.
     #[error(
         "no API server to talk to ({0}); \
          outside a cluster use --tls-mode manual together with --kubernetes-version"
     )]
     Kubernetes(String),
+    /// Options of the leader election that don't fit each other.
+    #[error("{0}")]
+    LeaderElection(String),
     /// An address that can't be listened on.
     #[error("cannot listen on {address}: {error}")]
     Bind {
@@ -100,7 +107,9 @@ impl Failure {
             | Self::Settings { .. }
             | Self::Manual(_)
             | Self::AuditSink(_)
-            | Self::Traces(_) => 2,
+            | Self::Traces(_)
+            | Self::Lifetimes(_)
+            | Self::LeaderElection(_) => 2,
             Self::Kubernetes(_)
             | Self::Bind { .. }
             | Self::Metrics(_)
@@ -117,12 +126,19 @@ impl From<ManualError> for Failure {
     }
 }
 
+impl From<AuthorityTooShort> for Failure {
+    fn from(error: AuthorityTooShort) -> Self {
+        Self::Lifetimes(error.to_string())
+    }
+}
+
 /// Runs the command to its end.
 #[must_use]
 pub fn main(cli: Cli) -> ExitCode {
     match cli.command {
         Command::Serve(options) => serve(&options),
         Command::Render(options) => render::main(&options),
+        Command::Verify { files } => verify::main(&files),
     }
 }
 
@@ -190,6 +206,7 @@ pub struct Webhook {
     background: JoinSet<()>,
     sink: Option<Delivery>,
     traces: Arc<Traces>,
+    hand_over: Option<HandOver>,
     drain: listener::Drain,
 }
 
@@ -233,11 +250,15 @@ impl Webhook {
                 namespaces
             }
         };
+        let (leadership, hand_over) =
+            leadership(options, &settings.own_namespace, &mut background).await?;
+        leadership.register(&registry)?;
         let parts = CertificateParts {
             names: Names::of_service(&options.service, &settings.own_namespace),
             provider: Arc::new(ring::default_provider()),
             resolver: Arc::clone(&resolver),
             metrics: metrics.clone(),
+            leadership,
         };
         let provider = Arc::clone(&parts.provider);
         match options.tls_mode {
@@ -253,7 +274,7 @@ impl Webhook {
                     client,
                     latches,
                     &mut background,
-                );
+                )?;
             }
             TlsMode::Manual => parts.manual(options, &mut background)?,
         }
@@ -283,6 +304,7 @@ impl Webhook {
             background,
             sink,
             traces,
+            hand_over,
             drain: listener::Drain {
                 delay: options.drain_delay_seconds,
                 deadline: options.drain_deadline_seconds,
@@ -321,6 +343,7 @@ impl Webhook {
             mut background,
             sink,
             traces,
+            hand_over,
             drain,
         } = self;
         tracing::info!(
@@ -337,6 +360,9 @@ impl Webhook {
         let shutdown = async {
             shutdown.await;
             let _ = told.send(Instant::now() + drain.delay + drain.deadline);
+            if let Some(hand_over) = hand_over {
+                hand_over.run().await;
+            }
         };
         let ended = tokio::select! {
             () = listener::serve(https, tls, router, readiness, drain, shutdown) => Ok(()),
@@ -361,6 +387,7 @@ struct CertificateParts {
     provider: Arc<CryptoProvider>,
     resolver: Arc<Resolver>,
     metrics: Metrics,
+    leadership: Leadership,
 }
 
 impl CertificateParts {
@@ -371,35 +398,33 @@ impl CertificateParts {
         client: kube::Client,
         latches: (Latch, Latch),
         background: &mut JoinSet<()>,
-    ) {
+    ) -> Result<(), Failure> {
         let store = KubeStore::new(
-            client,
+            client.clone(),
             namespace,
             &options.tls_secret,
             &options.webhook_configuration,
             options.validating_webhook_configuration.as_deref(),
         );
         let changed = Arc::new(Notify::new());
-        background.spawn(store.clone().watch(Arc::clone(&changed)));
-        let policy = Policy {
-            ca: options.ca_lifetime_seconds,
-            certificate: options.certificate_lifetime_seconds,
-        };
+        background.spawn(store.clone().watch(client, Arc::clone(&changed)));
         let authority = Authority {
             names: self.names,
-            policy,
+            policy: Policy::new(options.ca_lifetime, options.certificate_lifetime)?,
             provider: self.provider,
         };
         let expiry = self.metrics.certificate_expiry;
         let auto = Auto {
             store,
             authority,
-            leadership: Leadership::always(),
+            leadership: self.leadership,
             resolver: self.resolver,
             expiry,
             changed,
+            clock: Box::new(|| unix(SystemTime::now())),
         };
         background.spawn(auto.run(latches.0, latches.1));
+        Ok(())
     }
 
     fn manual(self, options: &Serve, background: &mut JoinSet<()>) -> Result<(), Failure> {
@@ -411,7 +436,8 @@ impl CertificateParts {
         let manual = Manual {
             crt: crt.clone(),
             key: key.clone(),
-            names: self.names,
+            ca: options.tls_ca.clone(),
+            names: self.names.called(),
             provider: self.provider,
             resolver: self.resolver,
             expiry: self.metrics.certificate_expiry,
@@ -419,6 +445,28 @@ impl CertificateParts {
         background.spawn(manual.start()?);
         Ok(())
     }
+}
+
+/// Who acts, and what is to be done before the end.
+async fn leadership(
+    options: &Serve,
+    namespace: &str,
+    background: &mut JoinSet<()>,
+) -> Result<(Leadership, Option<HandOver>), Failure> {
+    let election = &options.leader_election;
+    let refused = |why: String| Err(Failure::LeaderElection(why));
+    if !election.enabled && election.traffic_to_leader_only {
+        return refused("--traffic-to-leader-only needs --leader-election true".to_owned());
+    }
+    if !election.enabled || !options.needs_leader() {
+        return Ok((Leadership::always(), None));
+    }
+    let (leadership, hand_over) =
+        match leader::start(election, &client().await?, namespace, background) {
+            Ok(started) => started,
+            Err(error) => return refused(error.to_string()),
+        };
+    Ok((leadership, Some(hand_over)))
 }
 
 async fn client() -> Result<kube::Client, Failure> {

@@ -9,6 +9,7 @@
 #[path = "https/audit.rs"]
 mod audit;
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -255,6 +256,32 @@ fn good(uid: &str) -> Value {
 }
 
 /// Reads until the peer closes; the deadline is the test's.
+/// The metrics of a section of the reference, each with its type.
+fn documented_metrics(section: &str) -> BTreeSet<String> {
+    let page = include_str!("../../docs/reference/metrics.md");
+    let (_, rest) = page.split_once(&format!("\n## {section}\n")).unwrap();
+    let section = rest.split("\n## ").next().unwrap();
+    section
+        .lines()
+        .filter(|line| line.starts_with("| `keeper_"))
+        .map(|line| {
+            let mut cells = line.split('|').skip(1).map(str::trim);
+            let name = cells.next().unwrap().trim_matches('`');
+            let name = name.split('{').next().unwrap();
+            format!("{name} {}", cells.next().unwrap())
+        })
+        .collect()
+}
+
+/// The same of a scrape.
+fn scraped_metrics(scrape: &str) -> BTreeSet<String> {
+    scrape
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE "))
+        .map(str::to_owned)
+        .collect()
+}
+
 async fn read_to_end(stream: &mut (impl AsyncReadExt + Unpin)) -> String {
     let mut answer = Vec::new();
     // A connection cut without a TLS goodbye is an end too.
@@ -304,6 +331,7 @@ async fn a_good_review_is_patched_counted_and_logged() {
     assert!(metrics.contains("keeper_injector_certificate_expiry_timestamp_seconds "));
     assert!(metrics.contains("keeper_build_info{component=\"webhook\",version="));
     assert!(!metrics.contains(CANARY));
+    assert_eq!(scraped_metrics(&metrics), documented_metrics("Webhook"));
 
     let log = log();
     let line = log.lines().find(|line| line.contains("uid-good")).unwrap();

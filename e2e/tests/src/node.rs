@@ -30,10 +30,16 @@ pub fn try_exec(command: &[&str]) -> Output {
 /// If it fails.
 #[must_use]
 pub fn client(command: &[&str]) -> String {
+    try_client(command).expect_success(&command.join(" "))
+}
+
+/// The same, whatever comes of it.
+#[must_use]
+pub fn try_client(command: &[&str]) -> Output {
     let arguments: Vec<&str> = std::iter::once("client")
         .chain(command.iter().copied())
         .collect();
-    run("cluster", &arguments, &[], None).expect_success(&command.join(" "))
+    run("cluster", &arguments, &[], None)
 }
 
 /// The node's address, which pods reach.

@@ -6,6 +6,7 @@
 //! field, it has to hold our authorities.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -87,19 +88,25 @@ impl KubeStore {
         }
     }
 
-    /// Notifies `changed` whenever something happens to the Secret. Runs for ever; a lost watch is
-    /// taken up again with a growing pause.
-    pub(crate) async fn watch(self, changed: Arc<Notify>) {
-        let only_ours =
-            watcher::Config::default().fields(&format!("metadata.name={}", self.secret));
-        let events = watcher(self.metadata, only_ours).default_backoff();
-        let mut events = std::pin::pin!(events);
-        while let Some(event) = events.next().await {
-            match event {
-                Ok(_) => changed.notify_one(),
-                Err(error) => tracing::warn!(%error, "the watch on the certificates broke"),
+    /// Notifies `changed` whenever something happens to the Secret or to a webhook configuration. Runs for ever; a lost
+    /// watch is taken up again with a growing pause.
+    pub(crate) async fn watch(self, client: kube::Client, changed: Arc<Notify>) {
+        let validating = async {
+            if let Some(Configuration { name, .. }) = &self.validating {
+                watch(
+                    metadata::<ValidatingWebhookConfiguration>(&client),
+                    name,
+                    &changed,
+                )
+                .await;
             }
-        }
+        };
+        let mutating = metadata::<MutatingWebhookConfiguration>(&client);
+        tokio::join!(
+            watch(self.metadata, &self.secret, &changed),
+            watch(mutating, &self.mutating.name, &changed),
+            validating,
+        );
     }
 
     fn configuration(&self, audience: Audience) -> Option<&Configuration> {
@@ -259,6 +266,25 @@ fn announcement(webhook: &Value) -> Announcement {
         bundle: text("/clientConfig/caBundle")
             .and_then(|text| STANDARD.decode(text).ok())
             .unwrap_or_default(),
+    }
+}
+
+fn metadata<K: Resource<DynamicType = ()>>(client: &kube::Client) -> Api<PartialObjectMeta<K>> {
+    Api::all(client.clone())
+}
+
+async fn watch<K>(api: Api<PartialObjectMeta<K>>, name: &str, changed: &Notify)
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + Send + 'static,
+{
+    let only_ours = watcher::Config::default().fields(&format!("metadata.name={name}"));
+    let events = watcher(api, only_ours).default_backoff();
+    let mut events = std::pin::pin!(events);
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(_) => changed.notify_one(),
+            Err(error) => tracing::warn!(%error, name, "the watch on the certificates broke"),
+        }
     }
 }
 

@@ -1,11 +1,10 @@
 //! Serving certificates: an authority of our own kept in a Secret (`auto`), or files (`manual`).
 //!
-//! In `auto` mode every replica runs the same loop: read the Secret, decide by pure rules ([`plan`])
-//! whether something must be made, and adopt what stands there. Only the leader makes it, and writes it on
-//! condition that nobody else wrote meanwhile; so it does with the `caBundle`. The others serve what is in the Secret
-//! as soon as the `caBundle` trusts it. Without an election each replica may write, and on that condition two that
-//! start at once still agree. A certificate is served only after it was verified the way the API server will verify it.
+//! In `auto` mode every replica runs the same loop: read the Secret, adopt what stands there. The leader also decides by pure
+//! rules ([`plan`]) whether something must be made, and writes it on condition that nobody else wrote meanwhile. A certificate
+//! is served only after it was verified the way the API server will verify it.
 
+pub(crate) mod authority;
 pub(crate) mod auto;
 mod issue;
 pub(crate) mod kube_store;
@@ -14,13 +13,14 @@ mod material;
 mod plan;
 mod resolver;
 mod store;
+mod trust;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls_pki_types::UnixTime;
 
 pub(crate) use material::{CertError, Material, Serving};
-pub(crate) use plan::Policy;
+pub(crate) use plan::{AuthorityTooShort, Policy};
 pub(crate) use resolver::Resolver;
 
 /// The DNS names of our Service, which the API server calls.
@@ -33,6 +33,11 @@ impl Names {
         let short = format!("{service}.{namespace}.svc");
         let full = format!("{short}.cluster.local");
         Self(vec![short, full])
+    }
+
+    /// Only what API servers ask for: nobody else's certificate needs the full form.
+    pub(crate) fn called(&self) -> Self {
+        Self(self.0.iter().take(1).cloned().collect())
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {

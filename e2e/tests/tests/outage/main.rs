@@ -154,6 +154,110 @@ fn without_the_webhook_other_pods_start_and_annotated_ones_are_refused() {
     });
 }
 
+/// `failurePolicy: Ignore`, as long as it lives.
+struct Ignoring;
+
+impl Ignoring {
+    fn begin() -> Self {
+        Self::set("Ignore");
+        Self
+    }
+
+    fn set(policy: &str) {
+        let patch =
+            json!([{"op": "replace", "path": "/webhooks/0/failurePolicy", "value": policy}]);
+        let patch = format!("--patch={patch}");
+        let name = "mutatingwebhookconfiguration/keeper-injector";
+        let patched = try_kubectl(&["patch", name, "--type=json", &patch], None);
+        assert!(
+            patched.success || std::thread::panicking(),
+            "{}",
+            patched.stderr
+        );
+    }
+}
+
+impl Drop for Ignoring {
+    fn drop(&mut self) {
+        Self::set("Fail");
+    }
+}
+
+#[test]
+fn where_an_outage_is_ignored_the_safety_net_refuses_pods_without_our_containers() {
+    let webhook = Webhook::take();
+    let ignoring = Ignoring::begin();
+    webhook.scale(0);
+    let create = |pod: &Value, namespace: &str| {
+        let arguments = [
+            "create",
+            "--dry-run=server",
+            "--filename=-",
+            "--namespace",
+            namespace,
+        ];
+        try_kubectl(&arguments, Some(&pod.to_string()))
+    };
+    let secret = [("secret", "database-credentials")];
+    let annotated = pods::annotated("pod", &secret, "true");
+    // Once the API server's own view of the configuration has the policy.
+    let message = until("the safety net", 30, || {
+        let said = create(&annotated, "default").stderr;
+        said.contains("keeper-injector-safety-net").then_some(said)
+    });
+    for part in [
+        "keeper.security/inject",
+        "--namespace keeper-security get pods",
+    ] {
+        assert!(message.contains(part), "{part} is missing in: {message}");
+    }
+
+    // What says that it is injected, and isn't.
+    let mut marked = annotated.clone();
+    marked["metadata"]["labels"] = json!({"keeper.security/injected": "true"});
+    marked["metadata"]["annotations"]["keeper.security/injected"] = json!("true");
+    let mut named = marked.clone();
+    named["spec"]["initContainers"] = json!([{"name": "keeper-sidecar", "image": "busybox"}]);
+    let config = json!([{"name": "KEEPER_AGENT_CONFIG", "value": "{}"}]);
+    let mut other_name = marked.clone();
+    other_name["spec"]["initContainers"] =
+        json!([{"name": "keeper-sidecar-x", "image": "busybox", "env": config}]);
+    // Nothing would hold the application back until it has fetched.
+    let mut beside = marked.clone();
+    let ours = json!({"name": "keeper-sidecar", "image": "busybox", "env": config});
+    beside["spec"]["containers"]
+        .as_array_mut()
+        .unwrap()
+        .push(ours);
+    let mut unclear = annotated.clone();
+    unclear["metadata"]["annotations"]["keeper.security/inject"] = json!("maybe");
+    for pod in [marked, named, other_name, beside, unclear] {
+        let refused = create(&pod, "default");
+        assert!(
+            !refused.success && refused.stderr.contains("keeper-injector-safety-net"),
+            "{pod}\n{}",
+            refused.stderr
+        );
+    }
+
+    let mut declined = annotated.clone();
+    declined["metadata"]["annotations"]["keeper.security/inject"] = json!(" False ");
+    for (pod, namespace) in [
+        (pods::plain("plain", "true"), "default"),
+        (declined, "default"),
+        (annotated.clone(), "kube-public"),
+        (annotated.clone(), "keeper-security"),
+    ] {
+        let _ = create(&pod, namespace).expect_success(namespace);
+    }
+
+    drop(webhook);
+    until("admission to work again", 30, || {
+        create(&annotated, "default").success.then_some(())
+    });
+    drop(ignoring);
+}
+
 #[test]
 fn two_replicas_that_start_at_once_agree_on_one_authority() {
     let webhook = Webhook::take();

@@ -22,6 +22,8 @@ mod pods;
 mod proxy;
 mod refresh;
 mod reload;
+mod rights;
+mod safety_net;
 mod settings;
 mod smoke;
 mod stale;
