@@ -15,6 +15,7 @@ test: lint ## everything that needs no cluster
 	./e2e/squid/install
 	./shared/agent/tests/readers/run install
 	cargo test --workspace --exclude keeper-e2e --exclude keeper-chart
+	cargo test -p keeper-webhook --features otlp --test traces
 	./chart/test
 	python3 -m unittest discover images
 	python3 -m unittest discover bench
@@ -22,6 +23,7 @@ test: lint ## everything that needs no cluster
 lint: ## format, clippy, and what deny.toml bans
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy -p keeper-webhook --features otlp --all-targets -- -D warnings
 	CARGO_PROFILE_DEV_PANIC=abort cargo clippy -p keeper-exec --bins --features freestanding -- -D warnings
 	./.ci/deny
 

@@ -8,6 +8,7 @@
 )]
 
 mod admission;
+mod audit;
 mod certificates;
 mod helm;
 mod leader;

@@ -9,6 +9,7 @@ use keeper_contract::LogLevel;
 use keeper_contract::duration::GoDuration;
 
 use crate::api_version::KubernetesVersion;
+use crate::audit::SinkOptions;
 
 /// Keeper Injector's admission webhook.
 #[derive(Debug, Parser)]
@@ -126,6 +127,9 @@ pub struct Serve {
     /// What requests in flight get after that.
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub drain_deadline_seconds: Duration,
+    /// The audit sink.
+    #[command(flatten)]
+    pub audit_sink: SinkOptions,
     /// Least severe level that is logged.
     #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = log_level)]
     pub log_level: LogLevel,
@@ -241,6 +245,14 @@ mod tests {
     }
 
     #[test]
+    fn a_token_may_stand_alone_in_its_header() {
+        let Command::Serve(serve) = parse(&["--audit-sink-scheme="]).unwrap().command else {
+            panic!("serve is a command")
+        };
+        assert_eq!(serve.audit_sink.scheme, "");
+    }
+
+    #[test]
     fn traffic_to_the_leader_needs_its_pod() {
         parse(&["--leader-election", "false"]).unwrap();
         parse(&["--traffic-to-leader-only", "--pod-name", "p"]).unwrap();
@@ -258,6 +270,10 @@ mod tests {
             ["--drain-delay-seconds", "3601"],
             ["--log-level", "trace"],
             ["--kubernetes-version", "35"],
+            ["--audit-sink-url", "http://siem.corp/"],
+            ["--audit-sink-timeout-seconds", "0"],
+            ["--audit-sink-header", "a header"],
+            ["--audit-sink-token-file", "a token without a sink"],
         ] {
             assert!(parse(&bad).is_err(), "{bad:?}");
         }

@@ -26,6 +26,8 @@ const MAX_BODY: usize = 8 * 1024 * 1024;
 const MAX_BODIES: usize = 4 * MAX_BODY;
 /// From the end of a request's head to the end of its body.
 const BODY_DEADLINE: Duration = Duration::from_secs(10);
+/// Which trace a request is part of: <https://www.w3.org/TR/trace-context/>.
+const TRACEPARENT: &str = "traceparent";
 const TOO_LARGE: &str = "the body is larger than 8 MiB";
 
 struct Shared {
@@ -72,10 +74,12 @@ async fn validate(State(shared): State<Arc<Shared>>, request: Request<Body>) -> 
 }
 
 async fn respond(shared: &Shared, asked: Asked, request: Request<Body>) -> Response {
+    let _in_flight = shared.admission.metrics().in_flight();
     let (head, body) = request.into_parts();
     match read_and_answer(shared, asked, &head.headers, body).await {
         Ok(answer) => ([(CONTENT_TYPE, "application/json")], answer).into_response(),
         Err((status, problem)) => {
+            shared.admission.metrics().unreadable(status.as_u16());
             tracing::warn!(
                 status = status.as_u16(),
                 reason = problem,
@@ -114,7 +118,12 @@ async fn read_and_answer(
     match timeout(BODY_DEADLINE, read(shared, body)).await {
         // The memory counts as taken until the answer is made.
         Ok(Ok((bytes, _memory))) => match asked {
-            Asked::Mutate => shared.admission.answer(&bytes).await,
+            Asked::Mutate => {
+                let parent = headers
+                    .get(TRACEPARENT)
+                    .and_then(|value| value.to_str().ok());
+                shared.admission.answer(&bytes, parent).await
+            }
             Asked::Validate => shared.admission.check(&bytes).await,
         }
         .map_err(|error| (StatusCode::BAD_REQUEST, error.to_string())),
@@ -163,6 +172,7 @@ mod tests {
     use prometheus::Registry;
 
     use super::*;
+    use crate::audit::Trail;
     use crate::metrics::Metrics;
     use crate::namespaces::Namespaces;
 
@@ -170,7 +180,12 @@ mod tests {
     async fn all_bodies_together_are_bounded_and_the_memory_comes_back() {
         let metrics = Metrics::new(&Registry::new()).unwrap();
         let shared = Shared {
-            admission: Admission::new(Box::new(|_, _| None), Namespaces::silent(), metrics),
+            admission: Admission::new(
+                Box::new(|_, _| None),
+                Namespaces::silent(),
+                metrics,
+                Trail::default(),
+            ),
             readiness: Readiness::new(),
             memory: Semaphore::new(1000),
         };

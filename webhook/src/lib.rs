@@ -7,6 +7,7 @@
 
 mod admission;
 mod api_version;
+mod audit;
 mod certs;
 mod cli;
 mod http;
@@ -14,12 +15,15 @@ mod leader;
 mod listener;
 mod metrics;
 mod namespaces;
+mod outbound;
 mod owner;
 mod render;
 mod review;
 mod serve;
+mod traces;
 mod verify;
 
 pub use api_version::KubernetesVersion;
+pub use audit::{SinkOptions, SinkUrl, SinkUrlError};
 pub use cli::{Cli, Command, LeaderElection, Render, RenderOutput, Serve, TlsMode};
 pub use serve::{Failure, Webhook, load_settings, main};

@@ -209,3 +209,107 @@ impl Server {
         connection.await.map_err(|error| error.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use prometheus::Registry;
+    use rustls::crypto::ring;
+    use rustls::sign::{CertifiedKey, SingleCertAndKey};
+    use rustls_pki_types::PrivateKeyDer;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::admission::Admission;
+    use crate::audit::Trail;
+    use crate::metrics::Metrics;
+    use crate::namespaces::Namespaces;
+
+    /// A panic in a decision is an answer, and one in a connection's task is that connection's end. Nobody else notices.
+    #[tokio::test]
+    async fn a_panic_ends_nothing_but_what_it_happened_in() {
+        let _ = ring::default_provider().install_default();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        let provider = Arc::new(ring::default_provider());
+        let der = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let certified =
+            CertifiedKey::from_der(vec![certificate.der().clone()], der, &provider).unwrap();
+        let tls = tls_config(Arc::new(SingleCertAndKey::from(certified)), provider).unwrap();
+
+        let registry = Registry::new();
+        let admission = Admission::new(
+            Box::new(|_, _| panic!("in a decision")),
+            Namespaces::silent(),
+            Metrics::new(&registry).unwrap(),
+            Trail::default(),
+        );
+        let router = crate::http::router(admission, Readiness::new()).route(
+            "/panic",
+            get(|| async {
+                panic!("in a connection");
+                #[expect(unreachable_code, reason = "a handler answers")]
+                ()
+            }),
+        );
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://{}", listener.local_addr().unwrap());
+        let drain = Drain {
+            delay: Duration::ZERO,
+            deadline: Duration::from_secs(5),
+        };
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let shutdown = async {
+            let _ = stopped.await;
+        };
+        let server = tokio::spawn(serve(
+            listener,
+            tls,
+            router,
+            Readiness::new(),
+            drain,
+            shutdown,
+        ));
+        let client = || {
+            let root = reqwest::Certificate::from_der(certificate.der()).unwrap();
+            let client = reqwest::Client::builder().tls_certs_only([root]).no_proxy();
+            client.timeout(Duration::from_secs(20)).build().unwrap()
+        };
+        let (one, other) = (client(), client());
+        let review = json!({
+            "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+            "request": {
+                "uid": "u-1", "operation": "CREATE", "namespace": "shop",
+                "kind": {"group": "", "version": "v1", "kind": "Pod"}, "object": {},
+            },
+        });
+        let mutate = async |client: &reqwest::Client| {
+            let request = client.post(format!("{url}/mutate"));
+            let request = request.header("content-type", "application/json");
+            let answer = request.body(review.to_string()).send().await.unwrap();
+            let answer = answer.bytes().await.unwrap();
+            let answer: Value = serde_json::from_slice(&answer).unwrap();
+            answer["response"]["status"]["code"].clone()
+        };
+        // A connection that is open before, during and after.
+        assert_eq!(mutate(&other).await, 500);
+        for _ in 0..3 {
+            assert_eq!(mutate(&one).await, 500);
+            assert!(one.get(format!("{url}/panic")).send().await.is_err());
+        }
+        assert_eq!(mutate(&other).await, 500);
+        let healthy = one.get(format!("{url}/healthz")).send().await.unwrap();
+        assert_eq!(healthy.status(), 200);
+        drop((one, other));
+        stop.send(()).unwrap();
+        server.await.unwrap();
+        let metrics = prometheus::TextEncoder::new()
+            .encode_to_string(&registry.gather())
+            .unwrap();
+        assert!(
+            metrics.contains("keeper_injector_in_flight 0\n"),
+            "{metrics}"
+        );
+    }
+}

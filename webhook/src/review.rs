@@ -8,6 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use keeper_contract::Workload;
 use serde_json::{Value, json};
 
+use crate::audit::Asker;
+
 const API_VERSION: &str = "admission.k8s.io/v1";
 const KIND: &str = "AdmissionReview";
 /// The API server's UIDs have 36 characters.
@@ -20,6 +22,8 @@ const MAX_NAME: usize = 253;
 pub(crate) struct Review {
     /// Identifies question and answer; our request id.
     pub(crate) uid: String,
+    /// Who asked the API server.
+    pub(crate) asker: Asker,
     /// The rest, or what is wrong with it.
     pub(crate) question: Result<Question, &'static str>,
 }
@@ -78,8 +82,13 @@ impl Review {
             .filter(|uid| uid.bytes().all(|byte| byte.is_ascii_graphic()))
             .ok_or(Unreadable::NoUid)?
             .to_owned();
+        let asker = Asker::read(review.pointer("/request/userInfo"));
         let question = question(&mut review);
-        Ok(Self { uid, question })
+        Ok(Self {
+            uid,
+            asker,
+            question,
+        })
     }
 }
 
@@ -221,12 +230,13 @@ pub(crate) enum Answer {
 
 impl Answer {
     /// The `AdmissionReview` to send.
-    pub(crate) fn to_json(&self, uid: &str, outcome: &str) -> Value {
+    ///
+    /// `audit` are its audit annotations. The API server puts the webhook's name before their keys.
+    pub(crate) fn to_json(&self, uid: &str, audit: &Value) -> Value {
         let mut response = json!({
             "uid": uid,
             "allowed": !matches!(self, Self::Refused { .. }),
-            // The API server puts the webhook's name before these.
-            "auditAnnotations": {"request-id": uid, "outcome": outcome},
+            "auditAnnotations": audit,
         });
         let more = match self {
             Self::Unchanged => json!({}),
@@ -380,16 +390,17 @@ mod tests {
 
     #[test]
     fn answers_as_the_api_server_expects() {
+        let audit = json!({"request-id": "u-1"});
         let patched = Answer::Patched {
             patch: b"[]".to_vec(),
             warnings: vec!["w".into()],
         };
         assert_eq!(
-            patched.to_json("u-1", "injected"),
+            patched.to_json("u-1", &audit),
             json!({"apiVersion": API_VERSION, "kind": KIND, "response": {
                 "uid": "u-1", "allowed": true, "patchType": "JSONPatch", "patch": "W10=",
                 "warnings": ["w"],
-                "auditAnnotations": {"request-id": "u-1", "outcome": "injected"},
+                "auditAnnotations": {"request-id": "u-1"},
             }})
         );
         let refused = Answer::Refused {
@@ -398,14 +409,14 @@ mod tests {
             message: "no".into(),
         };
         assert_eq!(
-            refused.to_json("u-1", "denied")["response"],
+            refused.to_json("u-1", &audit)["response"],
             json!({
                 "uid": "u-1", "allowed": false,
                 "status": {"status": "Failure", "code": 422, "reason": "Invalid", "message": "no"},
-                "auditAnnotations": {"request-id": "u-1", "outcome": "denied"},
+                "auditAnnotations": {"request-id": "u-1"},
             })
         );
-        let unchanged = Answer::Unchanged.to_json("u-1", "skipped");
+        let unchanged = Answer::Unchanged.to_json("u-1", &audit);
         assert_eq!(unchanged["response"].get("patch"), None);
         assert_eq!(unchanged["response"]["allowed"], true);
     }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use keeper_contract::{Namespace, Settings, admit};
@@ -16,10 +16,12 @@ use rustls::crypto::{CryptoProvider, ring};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
 
 use crate::admission::Admission;
 use crate::api_version::ApiVersion;
+use crate::audit::{self, Queue, Sink, Trail};
 use crate::certs::authority::Authority;
 use crate::certs::auto::Auto;
 use crate::certs::kube_store::KubeStore;
@@ -27,9 +29,13 @@ use crate::certs::manual::{Manual, ManualError};
 use crate::certs::{AuthorityTooShort, Names, Policy, Resolver, unix};
 use crate::cli::{Cli, Command, Serve, TlsMode};
 use crate::leader::{HandOver, Leadership};
-use crate::metrics::Metrics;
+use crate::metrics::{AuditMetrics, Metrics};
 use crate::namespaces::Namespaces;
+use crate::traces::Traces;
 use crate::{http, leader, listener, render, verify};
+
+/// What the audit sink gets at the end, even where the answers took all the time that there was.
+const LAST_ENTRIES: Duration = Duration::from_secs(1);
 
 /// Why the program ends before its time.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +59,12 @@ pub enum Failure {
     /// The files of `--tls-mode manual`.
     #[error("--tls-mode manual: {0}")]
     Manual(String),
+    /// The audit sink's CA file.
+    #[error("--audit-sink-ca-file: {0}")]
+    AuditSink(String),
+    /// OpenTelemetry's variables.
+    #[error("traces: {0}")]
+    Traces(String),
     /// Lifetimes of certificates that don't go together.
     #[error("{0}")]
     Lifetimes(String),
@@ -94,6 +106,8 @@ impl Failure {
             Self::SettingsFile { .. }
             | Self::Settings { .. }
             | Self::Manual(_)
+            | Self::AuditSink(_)
+            | Self::Traces(_)
             | Self::Lifetimes(_)
             | Self::LeaderElection(_) => 2,
             Self::Kubernetes(_)
@@ -190,8 +204,17 @@ pub struct Webhook {
     readiness: Readiness,
     registry: Registry,
     background: JoinSet<()>,
+    sink: Option<Delivery>,
+    traces: Arc<Traces>,
     hand_over: Option<HandOver>,
     drain: listener::Drain,
+}
+
+/// The audit sink's task, which outlives the last answer.
+struct Delivery {
+    queue: Arc<Queue>,
+    task: JoinHandle<()>,
+    metrics: AuditMetrics,
 }
 
 impl Webhook {
@@ -204,6 +227,8 @@ impl Webhook {
         let registry = Registry::new();
         build_info(&registry, "webhook")?;
         let metrics = Metrics::new(&registry)?;
+        let sink = Sink::new(&options.audit_sink, &metrics.audit)
+            .map_err(|error| Failure::AuditSink(error.to_string()))?;
         let resolver = Arc::new(Resolver::default());
         let mut background = JoinSet::new();
 
@@ -258,7 +283,17 @@ impl Webhook {
             api.cluster()
                 .map(|cluster| admit(pod, namespace, &settings, &cluster))
         };
-        let admission = Admission::new(Box::new(decide), namespaces, metrics);
+        let traces = Arc::new(Traces::from_environment().map_err(Failure::Traces)?);
+        let trail = Trail {
+            sink: sink.as_ref().map(Sink::queue),
+            traces: Arc::clone(&traces),
+        };
+        let sink = sink.map(|sink| Delivery {
+            queue: sink.queue(),
+            task: tokio::spawn(sink.run()),
+            metrics: metrics.audit.clone(),
+        });
+        let admission = Admission::new(Box::new(decide), namespaces, metrics, trail);
         Ok(Self {
             https: bind(options.listen).await?,
             metrics: bind(options.metrics_listen).await?,
@@ -267,6 +302,8 @@ impl Webhook {
             readiness,
             registry,
             background,
+            sink,
+            traces,
             hand_over,
             drain: listener::Drain {
                 delay: options.drain_delay_seconds,
@@ -304,6 +341,8 @@ impl Webhook {
             readiness,
             registry,
             mut background,
+            sink,
+            traces,
             hand_over,
             drain,
         } = self;
@@ -317,8 +356,10 @@ impl Webhook {
             let _ = stopped.await;
         });
         let health = tokio::spawn(health);
+        let (told, end) = oneshot::channel();
         let shutdown = async {
             shutdown.await;
+            let _ = told.send(Instant::now() + drain.delay + drain.deadline);
             if let Some(hand_over) = hand_over {
                 hand_over.run().await;
             }
@@ -327,6 +368,12 @@ impl Webhook {
             () = listener::serve(https, tls, router, readiness, drain, shutdown) => Ok(()),
             Some(_) = background.join_next() => Err(Failure::Background),
         };
+        if let Some(sink) = sink {
+            let at_least = Instant::now() + LAST_ENTRIES;
+            let end = end.await.map_or(at_least, |end| end.max(at_least));
+            audit::finish(&sink.queue, sink.task, end, &sink.metrics).await;
+        }
+        traces.finish().await;
         // Health is answered to the end.
         drop(stop_metrics);
         let _ = health.await;

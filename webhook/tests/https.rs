@@ -6,6 +6,9 @@
     reason = "tests fail by panicking"
 )]
 
+#[path = "https/audit.rs"]
+mod audit;
+
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -67,6 +70,11 @@ struct Server {
 
 impl Server {
     async fn start() -> Self {
+        Self::start_with(|_| Vec::new()).await
+    }
+
+    /// With more options, which may name files in its folder.
+    async fn start_with(more: impl FnOnce(&Path) -> Vec<String>) -> Self {
         static ONCE: Once = Once::new();
         ONCE.call_once(|| {
             rustls::crypto::ring::default_provider()
@@ -89,7 +97,8 @@ impl Server {
         ";
         std::fs::write(folder.path().join("settings.yaml"), settings).unwrap();
         let file = |name: &str| folder.path().join(name).display().to_string();
-        let Command::Serve(options) = Cli::parse_from([
+        std::fs::write(folder.path().join("ca.crt"), ca.pem()).unwrap();
+        let mut arguments = [
             "keeper-webhook",
             "serve",
             "--listen=127.0.0.1:0",
@@ -101,9 +110,11 @@ impl Server {
             &format!("--settings={}", file("settings.yaml")),
             &format!("--tls-cert={}", file("tls.crt")),
             &format!("--tls-key={}", file("tls.key")),
-        ])
-        .command
-        else {
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        arguments.extend(more(folder.path()));
+        let Command::Serve(options) = Cli::parse_from(arguments).command else {
             panic!("serve is a command")
         };
         let settings = load_settings(&options.settings).unwrap();
@@ -208,11 +219,22 @@ fn review(uid: &str, annotations: Value) -> Value {
             "resource": {"group": "", "version": "v1", "resource": "pods"},
             "operation": "CREATE",
             "namespace": "shop",
-            "userInfo": {"username": CANARY},
+            "userInfo": {
+                "username": "system:serviceaccount:kube-system:replicaset-controller",
+                "uid": "a-uid",
+                "groups": ["system:serviceaccounts", "ou=a,ou=b"],
+                "extra": {"credential": [CANARY]},
+            },
             "object": {
                 "apiVersion": "v1",
                 "kind": "Pod",
-                "metadata": {"name": "web-1", "annotations": annotations},
+                "metadata": {
+                    "name": "web-1", "annotations": annotations,
+                    "ownerReferences": [{
+                        "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": "o",
+                        "controller": true,
+                    }],
+                },
                 "spec": {"containers": [{
                     "name": "app", "image": "busybox",
                     "env": [{"name": "PASSWORD", "value": CANARY}],
@@ -228,7 +250,7 @@ fn good(uid: &str) -> Value {
         json!({
             "keeper.security/inject": "true",
             "keeper.security/ksm-config": "keeper-auth",
-            "keeper.security/secret": "canary-6a1f0c-title",
+            "keeper.security/secret": "database-credentials[password]",
         }),
     )
 }
@@ -286,7 +308,10 @@ async fn a_good_review_is_patched_counted_and_logged() {
     assert!(!patch.is_empty());
     assert_eq!(
         response["auditAnnotations"],
-        json!({"request-id": "uid-good", "outcome": "injected"})
+        json!({
+            "request-id": "uid-good", "outcome": "injected", "shape": "native",
+            "auth-secret": "keeper-auth", "records": "[\"database-credentials\"]",
+        })
     );
 
     let (_, metrics) = server.metrics("/metrics").await;
@@ -310,14 +335,22 @@ async fn a_good_review_is_patched_counted_and_logged() {
 
     let log = log();
     let line = log.lines().find(|line| line.contains("uid-good")).unwrap();
-    let line: Value = serde_json::from_str(line).unwrap();
-    assert_eq!(line["msg"], "admission answered");
-    assert_eq!(line["level"], "info");
-    assert_eq!(line["request_id"], "uid-good");
-    assert_eq!(line["namespace"], "shop");
-    assert_eq!(line["pod"], "web-1");
-    assert_eq!(line["outcome"], "injected");
-    assert!(line["duration"].as_str().unwrap().ends_with("ms"));
+    let mut line: Value = serde_json::from_str(line).unwrap();
+    let duration = line["duration"].take();
+    assert!(duration.as_str().unwrap().ends_with("ms"), "{duration}");
+    assert!(line["time"].take().is_string());
+    assert_eq!(
+        line,
+        json!({
+            "time": null, "level": "info", "msg": "admission answered", "request_id": "uid-good",
+            "user": "system:serviceaccount:kube-system:replicaset-controller", "user_uid": "a-uid",
+            "groups": ["system:serviceaccounts", "ou=a,ou=b"],
+            "namespace": "shop", "pod": "web-1", "owner_kind": "ReplicaSet", "owner_name": "web",
+            "outcome": "injected", "shape": "native", "outputs": 1,
+            "auth_secret": "keeper-auth", "records": ["database-credentials"],
+            "version": env!("CARGO_PKG_VERSION"), "duration": null,
+        })
+    );
     assert!(!log.contains(CANARY), "{log}");
 }
 

@@ -1,7 +1,9 @@
 //! The node from inside: its processes, its files, and the API server's audit log.
 
 use crate::command::{Output, repository, run};
+use crate::namespace::kubectl;
 use serde_json::Value;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 /// Runs a command among the node's processes, which must succeed; its standard output.
@@ -48,6 +50,17 @@ pub fn install_chart() -> Output {
 /// Makes the kinds of other operators known to the API server, of which the chart makes objects.
 pub fn install_definitions() {
     let _ = run("cluster", &["definitions"], &[], None).expect_success("cluster definitions");
+}
+
+/// The node's address, which pods reach.
+///
+/// # Panics
+/// If it has none.
+#[must_use]
+pub fn address() -> IpAddr {
+    let path = "--output=jsonpath={.items[0].status.addresses[?(@.type=='InternalIP')].address}";
+    let address = kubectl(&["get", "nodes", path]);
+    address.parse().expect("the node has an address")
 }
 
 /// The folder of the components' logs.
@@ -115,14 +128,27 @@ pub fn memory_cgroup(process: &str) -> PathBuf {
 /// If there is no audit log.
 #[must_use]
 pub fn created_pods(namespace: &str) -> Vec<Value> {
+    let is_pod = |event: &Value| {
+        let object = &event["objectRef"];
+        event["verb"] == "create" && object["resource"] == "pods" && object["subresource"].is_null()
+    };
+    let mut events = audited(namespace);
+    events.retain(is_pod);
+    events
+}
+
+/// All audited requests in a namespace.
+///
+/// # Panics
+/// If there is no audit log.
+#[must_use]
+pub fn audited(namespace: &str) -> Vec<Value> {
     let log =
         std::fs::read_to_string(logs().join("audit")).expect("the API server writes an audit log");
     log.lines()
+        .filter(|line| line.contains(namespace))
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .filter(|event| {
-            event["objectRef"]["namespace"] == namespace
-                && event["objectRef"]["subresource"].is_null()
-        })
+        .filter(|event| event["objectRef"]["namespace"] == namespace)
         .collect()
 }
 

@@ -1,10 +1,11 @@
 //! A squid in the node's network, as the proxy of some pods.
 
 use crate::command::repository;
-use crate::namespace::{Namespace, kubectl};
+use crate::namespace::Namespace;
+use crate::node;
 use crate::poll::until;
 use keeper_squid::{Manner, Squid};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 /// One squid, which knows the keeper-sim of a namespace by name and resolves nothing else. It ends with this value.
 #[derive(Debug)]
@@ -25,7 +26,7 @@ impl Proxy {
         let service = namespace.get("service", "keeper-sim");
         let keeper = service["spec"]["clusterIP"].as_str().expect("an address");
         let hosts = format!("{keeper} {}\n", namespace.keeper_host());
-        let address = SocketAddr::new(node_address(), port);
+        let address = SocketAddr::new(node::address(), port);
         let squid = Squid::start(&launcher, address, &hosts, manner);
         let mut proxy = Self { squid, address };
         until("a squid that serves", 30, || {
@@ -59,10 +60,4 @@ impl Drop for Proxy {
             eprintln!("== the squid at {}\n{}", self.address, self.squid.state());
         }
     }
-}
-
-fn node_address() -> IpAddr {
-    let path = "--output=jsonpath={.items[0].status.addresses[?(@.type=='InternalIP')].address}";
-    let address = kubectl(&["get", "nodes", path]);
-    address.parse().expect("the node has an address")
 }

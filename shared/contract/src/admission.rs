@@ -6,6 +6,7 @@ use std::fmt;
 use json_patch::Patch;
 use serde_json::Value;
 
+use crate::asked::Asked;
 use crate::inject::{self, Roots};
 use crate::layout;
 use crate::namespace::Namespace;
@@ -74,6 +75,8 @@ pub struct Injection {
     pub shape: Shape,
     /// Number of files and folders that will be published.
     pub outputs: usize,
+    /// What the pod asks Keeper for.
+    pub asked: Asked,
 }
 
 /// Which containers are injected.
@@ -170,6 +173,7 @@ fn decide(
             warnings: findings.warnings,
             shape: plan.shape,
             outputs: plan.config.outputs.len() + plan.config.folders.len(),
+            asked: Asked::of(&plan.config),
         }),
         _ => denied(findings),
     }
@@ -223,6 +227,9 @@ fn again(pod: &Pod<'_>, namespace: &Namespace<'_>, settings: &Settings) -> Optio
         patch,
         warnings: findings.warnings,
         shape,
-        outputs: config.map_or(0, |config| config.outputs.len() + config.folders.len()),
+        outputs: config
+            .as_ref()
+            .map_or(0, |config| config.outputs.len() + config.folders.len()),
+        asked: config.as_ref().map(Asked::of).unwrap_or_default(),
     }))
 }

@@ -10,6 +10,8 @@ mod agent_config;
 #[cfg(feature = "admission")]
 pub mod annotations;
 #[cfg(feature = "admission")]
+mod asked;
+#[cfg(feature = "admission")]
 pub mod choices;
 #[cfg(feature = "admission")]
 pub mod config_yaml;
@@ -79,6 +81,8 @@ pub use agent_config::{
     AgentConfig, Auth, Directory, Environment, Exec, FolderOutput, FolderRef, Format, LogFormat,
     LogLevel, Naming, OnStale, Output, Place, Proxy, Selection, Variables,
 };
+#[cfg(feature = "admission")]
+pub use asked::Asked;
 #[cfg(feature = "admission")]
 pub use namespace::{Namespace, NamespaceSettings};
 #[cfg(feature = "admission")]

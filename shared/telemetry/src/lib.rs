@@ -3,11 +3,13 @@
 //! Small on purpose, because it is linked into the agent that runs in every pod. Nothing in here ever
 //! sees a secret value; what is logged or counted is chosen by the callers.
 
+mod json;
 mod logging;
 mod readiness;
 mod server;
 
-pub use logging::{LogLayer, init_logging};
+pub use json::{is_hidden, to_json};
+pub use logging::{LogLayer, init_logging, timestamp};
 pub use readiness::{Latch, Readiness};
 pub use server::{AcceptBackoff, serve};
 

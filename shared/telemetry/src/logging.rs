@@ -4,6 +4,9 @@
 //! event's fields, the fields of its spans from the innermost out, and the common fields. Numbers and
 //! booleans stay what they are. No name occurs twice: what is nearer to the event wins.
 //!
+//! An event's field `members` is a JSON object as text, and its members stand in the line as fields: for lists, which
+//! tracing's fields can't hold. Such an event has no other field.
+//!
 //! A layer of our own, since `tracing-subscriber`'s JSON nests fields and spells levels in capitals,
 //! and users' alerts match these lines as they are.
 
@@ -13,7 +16,9 @@ use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
 
 use keeper_contract::{LogFormat, LogLevel};
+use serde::Serialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::{SetGlobalDefaultError, Subscriber};
@@ -23,6 +28,11 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::{LookupSpan, Registry};
+
+use crate::json::{is_hidden, to_json};
+
+/// The field that holds a line's members.
+const MEMBERS: &str = "members";
 
 /// Sends the process's log lines to standard error from now on.
 ///
@@ -52,6 +62,17 @@ pub fn init_logging(
         tracing::error!(panic = message, place, "a task panicked");
     }));
     Ok(())
+}
+
+/// This moment as log lines have it: RFC 3339, UTC, milliseconds.
+#[must_use]
+pub fn timestamp() -> String {
+    let mut time = String::new();
+    // Writing to a string cannot fail; the timer gives microseconds.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut time));
+    time.truncate("2026-01-01T00:00:00.000".len());
+    time.push('Z');
+    time
 }
 
 /// Writes each event as one line to `W`, with a single write.
@@ -96,10 +117,7 @@ impl<W: Write + Send + 'static> LogLayer<W> {
     }
 
     fn line(&self, level: Level, fields: &Fields) -> String {
-        let mut time = String::new();
-        // Writing to a string cannot fail; the timer gives microseconds.
-        let _ = SystemTime.format_time(&mut Writer::new(&mut time));
-        time.truncate("2026-01-01T00:00:00.000".len());
+        let time = timestamp();
         let level = match level {
             Level::ERROR => "error",
             Level::WARN => "warn",
@@ -157,6 +175,8 @@ where
 struct Fields {
     message: String,
     named: Vec<(&'static str, Value)>,
+    /// A JSON object as text.
+    members: Option<String>,
 }
 
 impl Fields {
@@ -190,6 +210,8 @@ impl Visit for Fields {
     fn record_str(&mut self, field: &Field, value: &str) {
         if field.name() == "message" {
             self.message = value.to_owned();
+        } else if field.name() == MEMBERS && is_object(value) {
+            self.members = Some(value.to_owned());
         } else {
             self.set(field, Value::from(value));
         }
@@ -226,11 +248,19 @@ impl Visit for Fields {
     }
 }
 
+/// Whether this is one JSON object on one line, so that it can be copied into a line.
+fn is_object(text: &str) -> bool {
+    text.starts_with('{')
+        && text.ends_with('}')
+        && !text.contains('\n')
+        && serde_json::from_str::<&RawValue>(text).is_ok()
+}
+
 fn write_json(line: &mut String, time: &str, level: &str, fields: &Fields) -> fmt::Result {
-    let message = Value::from(fields.message.as_str());
+    let message = json(fields.message.as_str());
     write!(
         line,
-        r#"{{"time":"{time}Z","level":"{level}","msg":{message}"#
+        r#"{{"time":"{time}","level":"{level}","msg":{message}"#
     )?;
     for (name, value) in &fields.named {
         // The three names above are taken.
@@ -239,33 +269,53 @@ fn write_json(line: &mut String, time: &str, level: &str, fields: &Fields) -> fm
         } else {
             ""
         };
-        write!(line, r#","{prefix}{name}":{value}"#)?;
+        write!(line, r#","{prefix}{name}":{}"#, json(value))?;
     }
-    line.push_str("}\n");
+    let members = fields.members.as_deref().unwrap_or("{}");
+    if let Some(members) = members.strip_prefix("{").filter(|members| *members != "}") {
+        write!(line, ",{members}")?;
+    } else {
+        line.push('}');
+    }
+    line.push('\n');
     Ok(())
 }
 
 fn write_text(line: &mut String, time: &str, level: &str, fields: &Fields) -> fmt::Result {
-    write!(line, "{time}Z {level:<5} ")?;
+    write!(line, "{time} {level:<5} ")?;
     write_plain(line, &fields.message)?;
     for (name, value) in &fields.named {
-        write!(line, " {name}=")?;
-        match value {
-            Value::String(text) if text.contains([' ', '"', '=']) || text.is_empty() => {
-                write!(line, "{value}")?;
-            }
-            Value::String(text) => write_plain(line, text)?,
-            other => write!(line, "{other}")?,
+        write_named(line, name, value)?;
+    }
+    let members = fields.members.as_deref().map(serde_json::from_str);
+    if let Some(Ok(Value::Object(members))) = members {
+        for (name, value) in &members {
+            write_named(line, name, value)?;
         }
     }
     line.push('\n');
     Ok(())
 }
 
-/// Control characters escaped, so that nobody's text can start a line of its own or colour a terminal.
+fn write_named(line: &mut String, name: &str, value: &Value) -> fmt::Result {
+    write!(line, " {name}=")?;
+    match value {
+        Value::String(text) if !text.contains([' ', '"', '=']) && !text.is_empty() => {
+            write_plain(line, text)
+        }
+        other => line.write_str(&json(other)),
+    }
+}
+
+/// Strings, numbers and lists of them always have a JSON form.
+fn json<T: Serialize + ?Sized>(value: &T) -> String {
+    to_json(value).unwrap_or_default()
+}
+
+/// What is hidden escaped, so that nobody's text can start a line of its own or colour a terminal.
 fn write_plain(line: &mut String, text: &str) -> fmt::Result {
     for character in text.chars() {
-        if character.is_control() {
+        if is_hidden(character) {
             write!(line, "{}", character.escape_default())?;
         } else {
             line.push(character);
@@ -366,6 +416,39 @@ mod tests {
         assert_eq!(
             tail(&line),
             r#""level":"error","msg":"x","ok":true,"ratio":0.5,"n":-1,"error":"disk \"a\"\nfull","field_level":7,"pod":"web-1","namespace":"shop"}"#
+        );
+    }
+
+    #[test]
+    fn members_are_fields_of_the_line_and_may_be_lists() {
+        let log = || {
+            let members = r#"{"user":"a b","groups":["x,y","z"],"uid":"\u202e"}"#;
+            tracing::info!(members, "x");
+            tracing::info!(members = "{}", "x");
+            // What is no object stays a text.
+            tracing::info!(members = "{\"a\":1},{\"b\":2}", "x");
+        };
+        let lines = logged(LogFormat::Json, LogLevel::Info, log);
+        let common = r#""pod":"web-1","namespace":"shop""#;
+        assert_eq!(
+            tail(&lines[0]),
+            format!(
+                r#""level":"info","msg":"x",{common},"user":"a b","groups":["x,y","z"],"uid":"\u202e"}}"#
+            )
+        );
+        assert_eq!(
+            tail(&lines[1]),
+            format!(r#""level":"info","msg":"x",{common}}}"#)
+        );
+        assert_eq!(
+            tail(&lines[2]),
+            format!(r#""level":"info","msg":"x","members":"{{\"a\":1}},{{\"b\":2}}",{common}}}"#)
+        );
+        let lines = logged(LogFormat::Text, LogLevel::Info, log);
+        assert!(
+            lines[0].ends_with(r#" groups=["x,y","z"] uid=\u{202e} user="a b""#),
+            "{}",
+            lines[0]
         );
     }
 

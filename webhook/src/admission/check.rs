@@ -7,6 +7,7 @@ use std::time::Instant;
 use keeper_contract::{Namespace, Workload};
 
 use super::Admission;
+use crate::audit::annotations;
 use crate::review::{Answer, CheckOutcome, Pod, Question, Review, Unreadable};
 
 /// What a check found.
@@ -24,7 +25,7 @@ impl Admission {
     /// If there is nobody to answer.
     pub(crate) async fn check(&self, body: &[u8]) -> Result<Vec<u8>, Unreadable> {
         let started = Instant::now();
-        let Review { uid, question } = Review::parse(body)?;
+        let Review { uid, question, .. } = Review::parse(body)?;
         let (checked, subject) = match question {
             Ok(Question::Workload(subject)) => (self.workload(&subject).await, Some(subject)),
             Ok(Question::Pod(_) | Question::Other) => {
@@ -38,7 +39,8 @@ impl Admission {
         let Checked {
             outcome, warnings, ..
         } = checked;
-        let answer = Answer::Allowed { warnings }.to_json(&uid, outcome.as_str());
+        let answer = Answer::Allowed { warnings }
+            .to_json(&uid, &annotations(&uid, outcome.as_str(), "", None));
         Ok(answer.to_string().into_bytes())
     }
 
@@ -137,6 +139,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::audit::Trail;
     use crate::metrics::Metrics;
     use crate::namespaces::Namespaces;
 
@@ -154,10 +157,15 @@ mod tests {
                 "kind": {"group": "apps", "version": "v1", "kind": kind}, "object": object,
             },
         });
-        let answer = Admission::new(Box::new(decide), Namespaces::silent(), metrics)
-            .check(review.to_string().as_bytes())
-            .await
-            .unwrap();
+        let answer = Admission::new(
+            Box::new(decide),
+            Namespaces::silent(),
+            metrics,
+            Trail::default(),
+        )
+        .check(review.to_string().as_bytes())
+        .await
+        .unwrap();
         let text = TextEncoder::new()
             .encode_to_string(&registry.gather())
             .unwrap();

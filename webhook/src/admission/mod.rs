@@ -1,16 +1,14 @@
-//! One admission of a pod: from the body of a request to the body of its answer, counted and logged.
-//!
-//! What is logged of a review is its id, namespace, the pod's name, the outcome and how long it took;
-//! never the review, a patch or a message that repeats an annotation's value.
+//! One admission of a pod: from the body of a request to the body of its answer, counted and entered into the audit trail.
 
 mod check;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
-use keeper_contract::{Decision, Namespace, Shape};
+use keeper_contract::{Decision, Namespace};
 use serde_json::Value;
 
+use crate::audit::{Entry, Request, Subject, Trail, annotations, clip};
 use crate::metrics::{Metrics, reasons};
 use crate::namespaces::Namespaces;
 use crate::review::{Answer, Outcome, Pod, Question, Review, Unreadable};
@@ -23,34 +21,58 @@ pub(crate) struct Admission {
     decide: Box<Decide>,
     namespaces: Namespaces,
     metrics: Metrics,
+    trail: Trail,
 }
 
-/// An answer and what its log line says.
+/// Room for a reason in the trail, in bytes.
+const REASON: usize = 256;
+
+/// An answer and what the trail says of it.
 struct Verdict {
     outcome: Outcome,
     answer: Answer,
     /// Why, in words of ours.
     reason: String,
-    /// What was injected, and how many files it will publish.
-    injected: Option<(Shape, usize)>,
+    /// What was injected, and what the pod will ask for.
+    request: Option<Request>,
 }
 
 impl Admission {
-    pub(crate) fn new(decide: Box<Decide>, namespaces: Namespaces, metrics: Metrics) -> Self {
+    pub(crate) fn new(
+        decide: Box<Decide>,
+        namespaces: Namespaces,
+        metrics: Metrics,
+        trail: Trail,
+    ) -> Self {
         Self {
             decide,
             namespaces,
             metrics,
+            trail,
         }
     }
 
-    /// Answers one review. Whatever happens in here, there is an answer, if there is a UID to answer to.
+    /// What is counted of requests that never get here.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Answers one review. Whatever happens in here, there is an answer, if there is a UID to answer to. `parent` is the
+    /// request's `traceparent`.
     ///
     /// # Errors
     /// If there is none.
-    pub(crate) async fn answer(&self, body: &[u8]) -> Result<Vec<u8>, Unreadable> {
+    pub(crate) async fn answer(
+        &self,
+        body: &[u8],
+        parent: Option<&str>,
+    ) -> Result<Vec<u8>, Unreadable> {
         let started = Instant::now();
-        let Review { uid, question } = Review::parse(body)?;
+        let Review {
+            uid,
+            asker,
+            question,
+        } = Review::parse(body)?;
         let (verdict, pod) = match question {
             Ok(Question::Pod(pod)) => (self.pod(&pod).await, Some(pod)),
             Ok(Question::Workload(_) | Question::Other) => {
@@ -58,19 +80,32 @@ impl Admission {
             }
             Err(problem) => (on_error(400, "BadRequest", problem), None),
         };
-        let answer = verdict
-            .answer
-            .to_json(&uid, verdict.outcome.as_str())
-            .to_string()
-            .into_bytes();
+        let Verdict {
+            outcome,
+            answer,
+            reason,
+            request,
+        } = verdict;
+        let reason = clip(&reason, REASON);
+        let audit = annotations(&uid, outcome.as_str(), &reason, request.as_ref());
+        let answer = answer.to_json(&uid, &audit).to_string().into_bytes();
         let taken = started.elapsed();
-        self.metrics.answered(verdict.outcome, taken);
-        log(
-            &uid,
-            pod.as_ref(),
-            &verdict,
-            &format!("{:.2}ms", taken.as_secs_f64() * 1e3),
-        );
+        self.metrics.answered(outcome, taken);
+        let subject = pod.as_ref();
+        let subject = subject.map(|pod| Subject::of(&pod.namespace, &pod.name, &pod.object));
+        let entry = Entry {
+            request_id: &uid,
+            asker: &asker,
+            subject: subject.as_ref(),
+            outcome: outcome.as_str(),
+            reason: &reason,
+            request: request.as_ref(),
+            dry_run: pod.is_some_and(|pod| pod.dry_run),
+            version: env!("CARGO_PKG_VERSION"),
+            duration: format!("{:.2}ms", taken.as_secs_f64() * 1e3),
+        };
+        self.trail
+            .record(&entry, outcome == Outcome::Error, taken, parent);
         Ok(answer)
     }
 
@@ -106,7 +141,11 @@ impl Admission {
                         warnings: injection.warnings,
                     },
                     reason: String::new(),
-                    injected: Some((injection.shape, injection.outputs)),
+                    request: Some(Request::new(
+                        injection.shape.to_string(),
+                        injection.outputs,
+                        &injection.asked,
+                    )),
                 },
                 Err(_) => on_error(500, "InternalError", "the patch cannot be written as JSON"),
             },
@@ -120,7 +159,7 @@ impl Admission {
                         message: denial.to_string(),
                     },
                     reason: reasons(&denial).join(","),
-                    injected: None,
+                    request: None,
                 }
             }
         }
@@ -141,7 +180,7 @@ fn on_error(code: u16, reason: &'static str, message: &str) -> Verdict {
             message: message.to_owned(),
         },
         reason: message.to_owned(),
-        injected: None,
+        request: None,
     }
 }
 
@@ -151,43 +190,8 @@ impl Verdict {
             outcome: Outcome::Skipped,
             answer: Answer::Unchanged,
             reason: reason.to_owned(),
-            injected: None,
+            request: None,
         }
-    }
-}
-
-fn log(request_id: &str, pod: Option<&Pod>, verdict: &Verdict, duration: &str) {
-    let outcome = verdict.outcome.as_str();
-    let namespace = pod.map(|pod| pod.namespace.as_str());
-    let name = pod.map(|pod| pod.name.as_str());
-    let dry_run = pod.is_some_and(|pod| pod.dry_run).then_some(true);
-    let reason = (!verdict.reason.is_empty()).then_some(verdict.reason.as_str());
-    if verdict.outcome == Outcome::Error {
-        tracing::error!(
-            request_id,
-            namespace,
-            pod = name,
-            outcome,
-            reason,
-            dry_run,
-            duration,
-            "admission failed"
-        );
-    } else {
-        tracing::info!(
-            request_id,
-            namespace,
-            pod = name,
-            outcome,
-            reason,
-            shape = verdict
-                .injected
-                .map(|(shape, _)| tracing::field::display(shape)),
-            outputs = verdict.injected.map(|(_, outputs)| outputs),
-            dry_run,
-            duration,
-            "admission answered"
-        );
     }
 }
 
@@ -217,10 +221,15 @@ mod tests {
     ) -> (Value, String) {
         let registry = Registry::new();
         let metrics = Metrics::new(&registry).unwrap();
-        let answer = Admission::new(Box::new(decide), Namespaces::silent(), metrics)
-            .answer(body)
-            .await
-            .unwrap();
+        let answer = Admission::new(
+            Box::new(decide),
+            Namespaces::silent(),
+            metrics,
+            Trail::default(),
+        )
+        .answer(body, None)
+        .await
+        .unwrap();
         let text = TextEncoder::new()
             .encode_to_string(&registry.gather())
             .unwrap();

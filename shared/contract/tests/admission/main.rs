@@ -7,6 +7,7 @@
 
 mod again;
 mod annotations;
+mod asked;
 mod config;
 mod identity;
 mod namespace;
