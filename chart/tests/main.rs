@@ -8,6 +8,7 @@
 )]
 
 mod admission;
+mod certificates;
 mod helm;
 mod leader;
 mod notes;

@@ -58,3 +58,13 @@ fn warn_of_what_gives_less_than_it_seems() {
     assert!(ignore("false").contains("WARNING: webhook.failurePolicy is Ignore"));
     assert!(!ignore("true").contains("WARNING"));
 }
+
+#[test]
+fn name_the_deprecated_values_that_are_used_and_what_takes_their_place() {
+    let notes = notes(
+        "{tls: {autoGenerate: true, certManager: {enabled: true, issuerName: corp, issuerKind: ClusterIssuer}}}",
+    );
+    let line = "DEPRECATED: tls.autoGenerate, tls.certManager.enabled, tls.certManager.issuerKind, \
+        tls.certManager.issuerName. In their place say tls.mode: cert-manager;";
+    assert!(notes.contains(line), "{notes}");
+}

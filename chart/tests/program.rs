@@ -98,6 +98,45 @@ fn manual_mode_names_the_mounted_files() {
         assert_eq!(volume["secret"]["secretName"], "keeper-injector-tls");
         assert_eq!(key, expected);
     }
+    let (volume, key) = mounted(&objects, &serve.tls_ca.unwrap());
+    let config_map = objects.the("ConfigMap");
+    assert_eq!(volume["configMap"]["name"], config_map["metadata"]["name"]);
+    assert_eq!(config_map["data"][&key], CERTIFICATE);
+}
+
+/// cert-manager writes the CA beside the certificate.
+#[test]
+fn cert_manager_mode_names_the_files_of_its_secret() {
+    let objects = render("{tls: {mode: cert-manager}}");
+    let serve = serve(&objects);
+    assert!(matches!(serve.tls_mode, TlsMode::Manual));
+    for (path, expected) in [
+        (serve.tls_cert, "tls.crt"),
+        (serve.tls_key, "tls.key"),
+        (serve.tls_ca, "ca.crt"),
+    ] {
+        let (volume, key) = mounted(&objects, &path.unwrap());
+        assert_eq!(
+            volume["secret"]["secretName"],
+            "keeper-injector-certificate"
+        );
+        assert_eq!(key, expected);
+    }
+}
+
+#[test]
+fn lifetimes_reach_the_webhook() {
+    let day = Duration::from_secs(86_400);
+    let usual = serve(&render("{}"));
+    assert_eq!(
+        (usual.certificate_lifetime, usual.ca_lifetime),
+        (365 * day, 3650 * day)
+    );
+    let drill = serve(&render(
+        "{tls: {auto: {certificateLifetime: 20s, caLifetime: 1m30s}}}",
+    ));
+    assert_eq!(drill.certificate_lifetime, Duration::from_secs(20));
+    assert_eq!(drill.ca_lifetime, Duration::from_secs(90));
 }
 
 /// What the schema lets through, the webhook takes.

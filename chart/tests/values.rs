@@ -249,7 +249,8 @@ fn what_cannot_be_right_is_refused() {
         ("{webhook: {timeoutSeconds: 31}}", "/webhook/timeoutSeconds"),
         ("{webhook: {port: 9090}}", "/webhook/port"),
         ("{webhook: null}", "webhook"),
-        ("{tls: {mode: cert-manager}}", "/tls/mode"),
+        ("{tls: {mode: certmanager}}", "/tls/mode"),
+        ("{tls: {auto: {caLifetime: 10y}}}", "/tls/auto/caLifetime"),
         (
             "{tls: {manual: {caBundle: ca.crt}}}",
             "/tls/manual/caBundle",

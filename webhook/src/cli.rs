@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use keeper_contract::LogLevel;
+use keeper_contract::duration::GoDuration;
 
 use crate::api_version::KubernetesVersion;
 
@@ -82,6 +83,10 @@ pub struct Serve {
     /// manual: its private key, PEM.
     #[arg(long, value_name = "FILE", required_if_eq("tls_mode", "manual"))]
     pub tls_key: Option<PathBuf>,
+    /// manual: the authorities that API servers trust, PEM, read together with the certificate. One that they don't trust never
+    /// takes the place of one that they do. May be absent.
+    #[arg(long, value_name = "FILE")]
+    pub tls_ca: Option<PathBuf>,
     /// auto: the Secret in our own namespace that keeps authority and certificate.
     #[arg(long, value_name = "NAME", default_value = "keeper-injector-tls")]
     pub tls_secret: String,
@@ -94,12 +99,12 @@ pub struct Serve {
     /// auto: the ValidatingWebhookConfiguration whose caBundle is kept too, for warnings about workloads.
     #[arg(long, value_name = "NAME")]
     pub validating_webhook_configuration: Option<String>,
-    /// auto: how long an authority lives (10 years).
-    #[arg(long, value_name = "SECONDS", default_value = "315360000", value_parser = lifetime)]
-    pub ca_lifetime_seconds: Duration,
-    /// auto: how long a certificate lives (a year); renewed when a third of it remains.
-    #[arg(long, value_name = "SECONDS", default_value = "31536000", value_parser = lifetime)]
-    pub certificate_lifetime_seconds: Duration,
+    /// auto: how long an authority lives, such as 87600h; at least twice as long as a certificate.
+    #[arg(long, value_name = "DURATION", default_value = "87600h", value_parser = lifetime)]
+    pub ca_lifetime: Duration,
+    /// auto: how long a certificate lives, 5s or more; renewed when a third of it remains.
+    #[arg(long, value_name = "DURATION", default_value = "8760h", value_parser = lifetime)]
+    pub certificate_lifetime: Duration,
     /// Who acts on the cluster.
     #[command(flatten)]
     pub leader_election: LeaderElection,
@@ -180,13 +185,17 @@ fn seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// The times in a certificate are whole seconds. In less than five, a third of the lifetime, in which replicas and API
+/// servers have to learn of the next certificate, would be none.
 fn lifetime(text: &str) -> Result<Duration, String> {
     const CENTURY: u64 = 100 * 365 * 86_400;
-    text.parse()
-        .ok()
-        .filter(|seconds| (30..=CENTURY).contains(seconds))
-        .map(Duration::from_secs)
-        .ok_or_else(|| "seconds, at least 30 and at most a hundred years".to_owned())
+    let lifetime: GoDuration = text.parse().map_err(|error| format!("{error}"))?;
+    let seconds = lifetime.seconds_up();
+    if (5..=CENTURY).contains(&seconds) {
+        Ok(Duration::from_secs(seconds))
+    } else {
+        Err("at least 5s and at most a hundred years, 876000h".to_owned())
+    }
 }
 
 fn log_level(text: &str) -> Result<LogLevel, String> {
@@ -233,16 +242,11 @@ mod tests {
 
     #[test]
     fn values_are_bounded() {
-        parse(&[
-            "--certificate-lifetime-seconds",
-            "30",
-            "--log-level",
-            "DEBUG",
-        ])
-        .unwrap();
+        parse(&["--certificate-lifetime", "5s", "--log-level", "DEBUG"]).unwrap();
         for bad in [
-            ["--certificate-lifetime-seconds", "29"],
-            ["--ca-lifetime-seconds", "99999999999999999999"],
+            ["--certificate-lifetime", "4s"],
+            ["--certificate-lifetime", "30"],
+            ["--ca-lifetime", "876001h"],
             ["--drain-delay-seconds", "3601"],
             ["--log-level", "trace"],
             ["--kubernetes-version", "35"],

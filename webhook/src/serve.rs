@@ -22,9 +22,9 @@ use crate::api_version::ApiVersion;
 use crate::certs::auto::{Authority, Auto};
 use crate::certs::kube_store::KubeStore;
 use crate::certs::manual::{Manual, ManualError};
-use crate::certs::{Names, Policy, Resolver};
+use crate::certs::{AuthorityTooShort, Names, Policy, Resolver};
 use crate::cli::{Cli, Command, Serve, TlsMode};
-use crate::leader::{HandOver, Leadership};
+use crate::leader::{HandOver, Leadership, Timing};
 use crate::metrics::Metrics;
 use crate::namespaces::Namespaces;
 use crate::{http, leader, listener, render};
@@ -51,6 +51,9 @@ pub enum Failure {
     /// The files of `--tls-mode manual`.
     #[error("--tls-mode manual: {0}")]
     Manual(String),
+    /// Lifetimes of certificates that don't go together.
+    #[error("{0}")]
+    Lifetimes(String),
     /// No way to the API server.
     #[error(
         "no API server to talk to ({0}); \
@@ -89,7 +92,8 @@ impl Failure {
             Self::SettingsFile { .. }
             | Self::Settings { .. }
             | Self::Manual(_)
-            | Self::LeaderElection(_) => 2,
+            | Self::LeaderElection(_)
+            | Self::Lifetimes(_) => 2,
             Self::Kubernetes(_)
             | Self::Bind { .. }
             | Self::Metrics(_)
@@ -103,6 +107,12 @@ impl Failure {
 impl From<ManualError> for Failure {
     fn from(error: ManualError) -> Self {
         Self::Manual(error.to_string())
+    }
+}
+
+impl From<AuthorityTooShort> for Failure {
+    fn from(error: AuthorityTooShort) -> Self {
+        Self::Lifetimes(error.to_string())
     }
 }
 
@@ -187,6 +197,7 @@ impl Webhook {
     /// # Errors
     /// Everything that can be wrong at a start; see [`Failure`].
     pub async fn bind(options: &Serve, settings: Settings) -> Result<Self, Failure> {
+        let election = election(options)?;
         let readiness = Readiness::new();
         let registry = Registry::new();
         build_info(&registry, "webhook")?;
@@ -212,8 +223,16 @@ impl Webhook {
                 namespaces
             }
         };
-        let (leadership, hand_over) =
-            leadership(options, &settings.own_namespace, &mut background).await?;
+        let (leadership, hand_over) = match election {
+            None => (Leadership::always(), None),
+            Some(timing) => {
+                let (own, election) = (&settings.own_namespace, &options.leader_election);
+                let client = client().await?;
+                let (leadership, hand_over) =
+                    leader::start(election, timing, client, own, &mut background);
+                (leadership, Some(hand_over))
+            }
+        };
         leadership.register(&registry)?;
         let parts = CertificateParts {
             names: Names::of_service(&options.service, &settings.own_namespace),
@@ -236,7 +255,7 @@ impl Webhook {
                     client,
                     latches,
                     &mut background,
-                );
+                )?;
             }
             TlsMode::Manual => parts.manual(options, &mut background)?,
         }
@@ -338,7 +357,7 @@ impl CertificateParts {
         client: kube::Client,
         latches: (Latch, Latch),
         background: &mut JoinSet<()>,
-    ) {
+    ) -> Result<(), Failure> {
         let store = KubeStore::new(
             client,
             namespace,
@@ -348,13 +367,9 @@ impl CertificateParts {
         );
         let changed = Arc::new(Notify::new());
         background.spawn(store.clone().watch(Arc::clone(&changed)));
-        let policy = Policy {
-            ca: options.ca_lifetime_seconds,
-            certificate: options.certificate_lifetime_seconds,
-        };
         let authority = Authority {
             names: self.names,
-            policy,
+            policy: Policy::new(options.ca_lifetime, options.certificate_lifetime)?,
             provider: self.provider,
         };
         let expiry = self.metrics.certificate_expiry;
@@ -367,6 +382,7 @@ impl CertificateParts {
             changed,
         };
         background.spawn(auto.run(latches.0, latches.1));
+        Ok(())
     }
 
     fn manual(self, options: &Serve, background: &mut JoinSet<()>) -> Result<(), Failure> {
@@ -378,7 +394,8 @@ impl CertificateParts {
         let manual = Manual {
             crt: crt.clone(),
             key: key.clone(),
-            names: self.names,
+            ca: options.tls_ca.clone(),
+            names: self.names.called(),
             provider: self.provider,
             resolver: self.resolver,
             expiry: self.metrics.certificate_expiry,
@@ -388,26 +405,20 @@ impl CertificateParts {
     }
 }
 
-/// Who acts, and what is to be done before the end.
-async fn leadership(
-    options: &Serve,
-    namespace: &str,
-    background: &mut JoinSet<()>,
-) -> Result<(Leadership, Option<HandOver>), Failure> {
+/// How a leader is elected; none: it isn't, since nobody wants it or there is nothing for it to do.
+fn election(options: &Serve) -> Result<Option<Timing>, Failure> {
     let election = &options.leader_election;
-    let refused = |why: String| Err(Failure::LeaderElection(why));
     if !election.enabled && election.traffic_to_leader_only {
-        return refused("--traffic-to-leader-only needs --leader-election true".to_owned());
+        let cure = "--traffic-to-leader-only needs --leader-election true";
+        return Err(Failure::LeaderElection(cure.to_owned()));
     }
     if !election.enabled || !options.needs_leader() {
-        return Ok((Leadership::always(), None));
+        return Ok(None);
     }
-    let (leadership, hand_over) =
-        match leader::start(election, &client().await?, namespace, background) {
-            Ok(started) => started,
-            Err(error) => return refused(error.to_string()),
-        };
-    Ok((leadership, Some(hand_over)))
+    let timing = Timing::of(election);
+    timing
+        .map(Some)
+        .map_err(|error| Failure::LeaderElection(error.to_string()))
 }
 
 async fn client() -> Result<kube::Client, Failure> {

@@ -4,14 +4,67 @@ inject every pod twice, and is refused by helm, since the webhook configuration 
 */}}
 {{- define "keeper-injector.name" -}}keeper-injector{{- end }}
 {{- define "keeper-injector.service" -}}keeper-injector-webhook{{- end }}
+
+{{/*
+tls.mode, or what the deprecated tls.autoGenerate, tls.certManager and tls.certificate say; these are YAML with a list of
+what was used. Secrets of different modes have different names: none finds what another left behind.
+*/}}
+{{- define "keeper-injector.tlsDeprecated" -}}
+{{- $old := list }}
+{{- if kindIs "bool" .Values.tls.autoGenerate }}{{ $old = append $old "tls.autoGenerate" }}{{ end }}
+{{- range $key := list "enabled" "issuerKind" "issuerName" }}
+{{- $value := get $.Values.tls.certManager $key }}
+{{- if or (kindIs "bool" $value) $value }}{{ $old = append $old (print "tls.certManager." $key) }}{{ end }}
+{{- end }}
+{{- range $key, $value := .Values.tls.certificate }}
+{{- if $value }}{{ $old = append $old (print "tls.certificate." $key) }}{{ end }}
+{{- end }}
+{{- join ", " $old }}
+{{- end }}
+
+{{- define "keeper-injector.tlsMode" -}}
+{{- $mode := .Values.tls.mode }}
+{{- $certManager := .Values.tls.certManager.enabled }}
+{{- $said := "" }}
+{{- if kindIs "bool" .Values.tls.autoGenerate }}
+{{- $said = ternary (ternary "cert-manager" "auto" (default false $certManager)) "manual" .Values.tls.autoGenerate }}
+{{- else if kindIs "bool" $certManager }}
+{{- $said = ternary "cert-manager" "auto" $certManager }}
+{{- end }}
+{{- if and $said (ne $mode "auto") (ne $mode $said) }}
+{{- fail (printf "tls.mode is %s, and the deprecated %s mean %s: remove them" $mode (include "keeper-injector.tlsDeprecated" .) $said) }}
+{{- end }}
+{{- $said | default $mode }}
+{{- end }}
+
+{{/* Whether the certificate is in deprecated values, or empty. */}}
+{{- define "keeper-injector.tlsInValues" -}}
+{{- if and (eq (include "keeper-injector.tlsMode" .) "manual") .Values.tls.certificate (or .Values.tls.certificate.crt .Values.tls.certificate.key .Values.tls.certificate.ca) -}}
+true
+{{- end }}
+{{- end }}
+
 {{- define "keeper-injector.tlsSecret" -}}
-{{- if eq .Values.tls.mode "manual" }}{{ .Values.tls.manual.secretName }}{{ else }}keeper-injector-tls{{ end }}
+{{- $mode := include "keeper-injector.tlsMode" . }}
+{{- if eq $mode "auto" }}keeper-injector-tls
+{{- else if or (eq $mode "cert-manager") (include "keeper-injector.tlsInValues" .) }}keeper-injector-certificate
+{{- else }}{{ .Values.tls.manual.secretName }}
+{{- end }}
+{{- end }}
+
+{{/* In mode manual: the CA that API servers trust, PEM. */}}
+{{- define "keeper-injector.tlsCA" -}}
+{{- if include "keeper-injector.tlsInValues" . }}
+{{- .Values.tls.certificate.ca | required "tls.certificate needs crt, key and ca" | b64dec }}
+{{- else }}
+{{- required "tls.mode manual needs tls.manual.caBundle: the CA that signed the certificate, in PEM" .Values.tls.manual.caBundle }}
+{{- end }}
 {{- end }}
 
 {{/* Whether a leader is elected: where there is something that only one may do. */}}
 {{- define "keeper-injector.electsLeader" -}}
 {{- $election := .Values.leaderElection }}
-{{- if and $election.enabled (or (eq .Values.tls.mode "auto") $election.trafficToLeaderOnly) }}true{{ end }}
+{{- if and $election.enabled (or (eq (include "keeper-injector.tlsMode" .) "auto") $election.trafficToLeaderOnly) }}true{{ end }}
 {{- end }}
 
 {{- define "keeper-injector.selectorLabels" -}}
@@ -83,9 +136,17 @@ service:
   namespace: {{ $root.Release.Namespace }}
   path: {{ index . 1 }}
   port: 443
-{{- /* In mode auto the webhook applies its own: stated here, GitOps tools would take it away again. */}}
-{{- if eq $root.Values.tls.mode "manual" }}
-caBundle: {{ required "tls.mode manual needs tls.manual.caBundle: the CA that signed the certificate, in PEM" $root.Values.tls.manual.caBundle | b64enc }}
+{{- /* In mode auto the webhook applies its own, in mode cert-manager that does: stated here, GitOps tools would take it away again. */}}
+{{- if eq (include "keeper-injector.tlsMode" $root) "manual" }}
+caBundle: {{ include "keeper-injector.tlsCA" $root | b64enc }}
+{{- end }}
+{{- end }}
+
+{{- /* Annotations of both webhook configurations. */}}
+{{- define "keeper-injector.configurationAnnotations" -}}
+{{- if eq (include "keeper-injector.tlsMode" .) "cert-manager" -}}
+annotations:
+  cert-manager.io/inject-ca-from: {{ .Release.Namespace }}/{{ include "keeper-injector.name" . }}
 {{- end }}
 {{- end }}
 

@@ -1,9 +1,13 @@
-//! Certificates from files, which something else keeps (`--tls-mode manual`).
+//! Certificates from files, which something else keeps (`--tls-mode manual`): a user's Secret, or cert-manager's.
 //!
 //! The files are read every few seconds and compared by content. That is steadier than watching:
 //! kubelets replace a mounted Secret by swapping a symlink above the files, other tools write two
-//! files one after the other, and a pair that does not fit yet is simply looked at again.
+//! files one after the other, and a pair that does not fit yet is simply looked at again. Nor would
+//! watching be quicker by much: a kubelet takes about a minute to bring a changed Secret.
+//!
+//! A pair that an API server would not accept never takes the place of one that it would.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -41,6 +45,8 @@ pub(crate) enum ManualError {
 pub(crate) struct Manual {
     pub(crate) crt: PathBuf,
     pub(crate) key: PathBuf,
+    /// What API servers trust, as far as a file tells.
+    pub(crate) ca: Option<PathBuf>,
     pub(crate) names: Names,
     pub(crate) provider: Arc<CryptoProvider>,
     pub(crate) resolver: Arc<Resolver>,
@@ -58,22 +64,36 @@ impl Manual {
     /// # Errors
     /// If the files can't be read or don't hold a certificate with its key.
     pub(crate) fn start(self) -> Result<impl Future<Output = ()>, ManualError> {
-        let mut served = self.read()?;
-        self.publish(&served)?;
+        let mut pair = self.read()?;
+        let mut served = self.parse(&pair)?;
+        // Outside a cluster the names are others; and a bad certificate is better than none.
+        if let Err(error) = self.check(&served) {
+            tracing::warn!(%error, "an API server would not accept this certificate");
+        }
+        self.publish(&served);
         Ok(async move {
             let mut refused = None;
             loop {
                 tokio::time::sleep(LOOK_EVERY).await;
-                match self.read() {
-                    Ok(pair) if pair == served || Some(&pair) == refused.as_ref() => {}
-                    Ok(pair) => match self.publish(&pair) {
-                        Ok(()) => (served, refused) = (pair, None),
-                        Err(error) => {
-                            tracing::warn!(%error, "a changed certificate is not taken");
-                            refused = Some(pair);
-                        }
-                    },
-                    Err(error) => tracing::warn!(%error, "a changed certificate is not taken"),
+                let found = match self.read() {
+                    Ok(found) if found == pair => continue,
+                    Ok(found) => found,
+                    Err(error) => {
+                        tracing::warn!(%error, "a changed certificate is not taken");
+                        continue;
+                    }
+                };
+                match self.successor(&found, &served) {
+                    Ok(serving) => {
+                        self.publish(&serving);
+                        (pair, served, refused) = (found, serving, None);
+                    }
+                    // Looked at again and again: what API servers trust may follow. But said once.
+                    Err(_) if refused.as_ref() == Some(&found) => {}
+                    Err(error) => {
+                        tracing::warn!(%error, "a changed certificate is not taken");
+                        refused = Some(found);
+                    }
                 }
             }
         })
@@ -83,27 +103,49 @@ impl Manual {
         Ok(Pair(read(&self.crt)?, Zeroizing::new(read(&self.key)?)))
     }
 
-    fn publish(&self, pair: &Pair) -> Result<(), ManualError> {
-        let serving = Serving::from_pem(&pair.0, &pair.1, &self.provider).map_err(|error| {
-            ManualError::Certificate {
-                crt: self.crt.clone(),
-                key: self.key.clone(),
-                error: Box::new(error),
-            }
-        })?;
-        // Only a warning: outside a cluster the names are others, and what is trusted is not known here.
-        let now = unix(SystemTime::now());
-        let good = serving
-            .check_names(&self.names)
-            .and_then(|()| serving.check_expiry(now));
-        if let Err(error) = good {
-            tracing::warn!(%error, "an API server would not accept this certificate");
+    fn parse(&self, pair: &Pair) -> Result<Serving, ManualError> {
+        Serving::from_pem(&pair.0, &pair.1, &self.provider).map_err(|error| self.wrong(error))
+    }
+
+    /// The certificate of a changed pair, if it is no worse than what is served.
+    fn successor(&self, pair: &Pair, served: &Serving) -> Result<Serving, ManualError> {
+        let serving = self.parse(pair)?;
+        match self.check(&serving) {
+            Err(error) if self.check(served).is_ok() => Err(error),
+            _ => Ok(serving),
         }
-        self.resolver.publish(&serving);
+    }
+
+    /// Fails if an API server would not accept it, as far as we know.
+    fn check(&self, serving: &Serving) -> Result<(), ManualError> {
+        let now = unix(SystemTime::now());
+        let trusted = self.ca.as_deref().map(read).transpose();
+        let trusted = match trusted {
+            Ok(trusted) => trusted.filter(|trusted| !trusted.trim_ascii().is_empty()),
+            Err(ManualError::Read { error, .. }) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        let chain = |trusted: Vec<u8>| serving.check_trust(&trusted, now);
+        serving
+            .check_names(&self.names)
+            .and_then(|()| serving.check_expiry(now))
+            .and_then(|()| trusted.map_or(Ok(()), chain))
+            .map_err(|error| self.wrong(error))
+    }
+
+    fn publish(&self, serving: &Serving) {
+        self.resolver.publish(serving);
         self.expiry
             .set(i64::try_from(serving.expires).unwrap_or(i64::MAX));
         tracing::info!(expires = serving.expires, "serving a new certificate");
-        Ok(())
+    }
+
+    fn wrong(&self, error: CertError) -> ManualError {
+        ManualError::Certificate {
+            crt: self.crt.clone(),
+            key: self.key.clone(),
+            error: Box::new(error),
+        }
     }
 }
 
@@ -147,7 +189,8 @@ mod tests {
             Manual {
                 crt: self.folder.path().join("tls.crt"),
                 key: self.folder.path().join("tls.key"),
-                names: Names::of_service("hook", "sec"),
+                ca: Some(self.folder.path().join("ca.crt")),
+                names: Names::of_service("hook", "sec").called(),
                 provider: Arc::new(rustls::crypto::ring::default_provider()),
                 resolver: Arc::clone(&self.resolver),
                 expiry: self.expiry.clone(),
@@ -203,6 +246,74 @@ mod tests {
             second.cert.der().to_vec(),
             "the last good one stays"
         );
+        task.abort();
+    }
+
+    fn authority(name: &str) -> (String, rcgen::Issuer<'static, rcgen::KeyPair>) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::default();
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, name);
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let pem = params.self_signed(&key).unwrap().pem();
+        (pem, rcgen::Issuer::new(params, key))
+    }
+
+    /// DER of a new certificate, whose files are written.
+    fn issue(
+        files: &Files,
+        name: &str,
+        issuer: &rcgen::Issuer<'static, rcgen::KeyPair>,
+        expired: bool,
+    ) -> Vec<u8> {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new([name.to_owned()]).unwrap();
+        let day = Duration::from_secs(86_400);
+        let end = match expired {
+            true => SystemTime::now() - day,
+            false => SystemTime::now() + day,
+        };
+        params.not_after = end.into();
+        let certificate = params.signed_by(&key, issuer).unwrap();
+        files.write("tls.crt", &certificate.pem());
+        files.write("tls.key", &key.serialize_pem());
+        certificate.der().to_vec()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_api_servers_would_refuse_replaces_nothing_good() {
+        let files = Files::new();
+        let (old, new) = (authority("old"), authority("new"));
+        files.write("ca.crt", &old.0);
+        let good = issue(&files, "hook.sec.svc", &old.1, false);
+        let task = tokio::spawn(files.manual().start().unwrap());
+        for (name, issuer, expired) in [
+            ("other.sec.svc", &old.1, false),
+            ("hook.sec.svc", &old.1, true),
+            ("hook.sec.svc", &new.1, false),
+        ] {
+            issue(&files, name, issuer, expired);
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            assert_eq!(files.served(), good, "{name}, {expired}");
+        }
+        // The last of them is taken as soon as its authority is trusted.
+        let waiting = issue(&files, "hook.sec.svc", &new.1, false);
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert_eq!(files.served(), good);
+        files.write("ca.crt", &(old.0 + &new.0));
+        files.until_served(&waiting).await;
+        let expires = Serving::from_pem(
+            &std::fs::read(files.folder.path().join("tls.crt")).unwrap(),
+            &std::fs::read(files.folder.path().join("tls.key")).unwrap(),
+            &rustls::crypto::ring::default_provider(),
+        );
+        let expires = i64::try_from(expires.unwrap().expires).unwrap();
+        assert_eq!(files.expiry.get(), expires);
+        // What is no worse than what is served is taken.
+        files.write("ca.crt", &authority("third").0);
+        let next = issue(&files, "hook.sec.svc", &new.1, false);
+        files.until_served(&next).await;
         task.abort();
     }
 

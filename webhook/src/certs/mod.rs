@@ -20,7 +20,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustls_pki_types::UnixTime;
 
 pub(crate) use material::{CertError, Material, Serving};
-pub(crate) use plan::Policy;
+pub(crate) use plan::{AuthorityTooShort, Policy};
 pub(crate) use resolver::Resolver;
 
 /// The DNS names of our Service, which the API server calls.
@@ -33,6 +33,11 @@ impl Names {
         let short = format!("{service}.{namespace}.svc");
         let full = format!("{short}.cluster.local");
         Self(vec![short, full])
+    }
+
+    /// Only what API servers ask for: nobody else's certificate needs the full form.
+    pub(crate) fn called(&self) -> Self {
+        Self(self.0.iter().take(1).cloned().collect())
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {

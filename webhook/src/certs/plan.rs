@@ -18,6 +18,11 @@ pub(crate) struct Policy {
     pub(crate) certificate: Duration,
 }
 
+/// Lifetimes that don't go together.
+#[derive(Debug, thiserror::Error)]
+#[error("--ca-lifetime must be at least twice --certificate-lifetime")]
+pub(crate) struct AuthorityTooShort;
+
 /// What to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
@@ -32,6 +37,16 @@ pub(crate) enum Step {
 }
 
 impl Policy {
+    /// An authority is followed by another when a third of its life remains. A certificate that it signs then must not
+    /// be due itself.
+    pub(crate) fn new(ca: Duration, certificate: Duration) -> Result<Self, AuthorityTooShort> {
+        if ca >= certificate * 2 {
+            Ok(Self { ca, certificate })
+        } else {
+            Err(AuthorityTooShort)
+        }
+    }
+
     /// How long a new authority is only announced before it signs what is served: every API server
     /// must have seen the `caBundle` that holds it.
     fn overlap(&self) -> u64 {
