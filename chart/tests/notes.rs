@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use crate::helm::{NAMESPACE, chart, template};
+use crate::helm::{NAMESPACE, chart, read, template};
+use crate::reference::old_names;
 
 fn notes(values: &str) -> String {
     notes_in(NAMESPACE, values)
@@ -50,6 +51,12 @@ fn show_the_documented_smoke_test() {
 fn warn_of_what_gives_less_than_it_seems() {
     assert!(notes_in("default", "{}").contains("WARNING: pods of the injector's own namespace"));
     assert!(notes("{replicaCount: 1}").contains("WARNING: with replicaCount 1"));
+    assert!(
+        notes("{autoscaling: {enabled: true, minReplicas: 1}}")
+            .contains("WARNING: with autoscaling.minReplicas 1")
+    );
+    let isolated = notes("{networkPolicy: {injectedPods: {namespaces: [shop]}}}");
+    assert!(isolated.contains("NOTE: injected pods of shop reach DNS and Keeper only"));
     let ignore = |net: &str| {
         notes(&format!(
             "{{webhook: {{failurePolicy: Ignore}}, safetyNet: {{enabled: {net}}}}}"
@@ -67,4 +74,21 @@ fn name_the_deprecated_values_that_are_used_and_what_takes_their_place() {
     let line = "DEPRECATED: tls.autoGenerate, tls.certManager.enabled, tls.certManager.issuerKind, \
         tls.certManager.issuerName. In their place say tls.mode: cert-manager;";
     assert!(notes.contains(line), "{notes}");
+}
+
+#[test]
+fn name_what_is_written_by_its_old_name() {
+    let schema = serde_json::from_str(&read("values.schema.json")).unwrap();
+    let names = old_names(&schema, "");
+    assert!(!names.is_empty());
+    let old = notes(
+        "{sidecar: {tag: v1}, namespaceSelector: {matchLabels: {a: b}}, defaults: {authSecretName: other}}",
+    );
+    for (old_name, new) in names {
+        let line =
+            format!("DEPRECATED: {old_name} is the old name of {new}. It works; write {new}.");
+        assert!(old.contains(&line), "{line}\n{old}");
+    }
+    assert!(old.contains("ksm-config=other\n"), "{old}");
+    assert!(!notes("{}").contains("DEPRECATED"));
 }

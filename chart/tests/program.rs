@@ -165,6 +165,10 @@ fn settings_are_understood() {
         "{defaults: {caCertSecret: keeper-ca}}",
         "{defaults: {refreshInterval: 1h30m, failOnError: false}}",
         "{defaults: {refreshInterval: 90.5s, failOnError: true}}",
+        "{defaults: {format: ini, cache: 6h, onStale: unready, initPosition: last, sidecarMode: classic}}",
+        "{defaults: {outputMode: '0440', runAsSameUser: 'true', tmpfsSize: 8Mi, metricsPort: 0, initOnly: true}}",
+        "{policy: {denyAnnotations: [proxy, env-<NAME>], minRefreshInterval: 10m}}",
+        "{sidecarImage: {digest: 'sha256:0000000000000000000000000000000000000000000000000000000000000000'}}",
     ] {
         settings(values);
     }

@@ -4,9 +4,12 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::helm::{NAMESPACE, lint, read, render, render_in};
+use crate::helm::{NAMESPACE, Objects, lint, read, render, render_in};
 
 const MANUAL: &str = "{tls: {mode: manual, manual: {caBundle: '-----BEGIN CERTIFICATE-----'}}}";
+
+/// Values for several kinds of clusters.
+const VALUES_FILES: [&str; 3] = ["values-dev.yaml", "values-staging.yaml", "values-prod.yaml"];
 
 fn names(values: &str) -> BTreeSet<String> {
     let name = |object: &Value| {
@@ -34,6 +37,7 @@ fn names_are_those_that_users_type() {
         "ConfigMap keeper-security/keeper-injector",
         "Deployment keeper-security/keeper-injector",
         "MutatingWebhookConfiguration keeper-injector",
+        "Pod default/keeper-injector-test",
         "PodDisruptionBudget keeper-security/keeper-injector",
         "Service keeper-security/keeper-injector-webhook",
         "ServiceAccount keeper-security/keeper-injector",
@@ -85,6 +89,24 @@ fn lint_is_clean() {
     ] {
         lint(values).unwrap_or_else(|error| panic!("{values}\n{error}"));
     }
+    for file in VALUES_FILES {
+        lint(&read(file)).unwrap_or_else(|error| panic!("{file}\n{error}"));
+    }
+}
+
+#[test]
+fn the_value_files_are_what_they_are_for() {
+    let [dev, staging, prod] = VALUES_FILES.map(|file| render(&read(file)));
+    let replicas = |objects: &Objects| objects.the("Deployment")["spec"]["replicas"].clone();
+    assert_eq!(
+        (replicas(&dev), replicas(&staging), replicas(&prod)),
+        (1.into(), 2.into(), 3.into())
+    );
+    assert!(dev.of("PodDisruptionBudget").is_empty());
+    assert_eq!(prod.the("PodDisruptionBudget")["spec"]["minAvailable"], 2);
+    assert_eq!(prod.of("NetworkPolicy").len(), 1);
+    let webhook = &prod.the("MutatingWebhookConfiguration")["webhooks"][0];
+    assert_eq!(webhook["failurePolicy"], "Fail");
 }
 
 #[test]

@@ -179,6 +179,7 @@ fn the_safety_net_is_under_the_pods_that_are_sent_to_the_webhook() {
         "{}",
         "{excludedNamespaces: [payments]}",
         "{webhook: {failurePolicy: Ignore}}",
+        "{webhook: {namespaceSelector: {matchLabels: {a: b}}, objectSelector: {matchLabels: {c: d}}}}",
     ] {
         let objects = render(values);
         let net = &policy(&objects, NET)["spec"];

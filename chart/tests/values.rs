@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::helm::{read, refusal, render};
+use crate::reference::old_names;
 
 fn settings(values: &str) -> Value {
     let objects = render(values);
@@ -26,6 +27,7 @@ fn settings_are_complete_by_default() {
             "excludedNamespaces": [],
             "defaults": {"log-level": "info"},
             "noProxy": "",
+            "policy": {"denyAnnotations": [], "minRefreshInterval": ""},
             "resources": {"cpuRequest": "5m", "cpuLimit": null, "memoryRequest": "8Mi", "memoryLimit": null},
             "logFormat": "json",
             "capabilities": {"fileKeyRef": false},
@@ -47,9 +49,21 @@ defaults:
   ksmConfig: keeper-auth
   caCertConfigMap: keeper-ca
   caCertKey: root.pem
+  format: env
   refreshInterval: 10m
+  initOnly: false
   failOnError: false
+  cache: 6h
+  onStale: unready
+  strictLookup: true
+  initPosition: last
+  sidecarMode: native
+  outputMode: '0444'
+  runAsSameUser: 'false'
+  tmpfsSize: 8Mi
+  metricsPort: 9800
   logLevel: warn
+policy: {denyAnnotations: [proxy], minRefreshInterval: 5m}
 capabilities: {fileKeyRef: true}
 ";
     assert_eq!(
@@ -63,12 +77,24 @@ capabilities: {fileKeyRef: true}
                 "ksm-config": "keeper-auth",
                 "ca-cert-configmap": "keeper-ca",
                 "ca-cert-key": "root.pem",
+                "format": "env",
                 "refresh-interval": "10m",
+                "init-only": "false",
                 "fail-on-error": "false",
+                "cache": "6h",
+                "on-stale": "unready",
+                "strict-lookup": "true",
+                "init-position": "last",
+                "sidecar-mode": "native",
+                "output-mode": "0444",
+                "run-as-same-user": "false",
+                "tmpfs-size": "8Mi",
+                "metrics-port": "9800",
                 "log-level": "warn",
                 "proxy": "http://proxy.corp:3128",
             },
             "noProxy": ".corp,10.0.0.0/8",
+            "policy": {"denyAnnotations": ["proxy"], "minRefreshInterval": "5m"},
             "resources": {"cpuRequest": "0.5", "cpuLimit": "2", "memoryRequest": "16Mi", "memoryLimit": "64Mi"},
             "logFormat": "text",
             "capabilities": {"fileKeyRef": true},
@@ -87,6 +113,16 @@ capabilities: {fileKeyRef: true}
         unset["resources"],
         json!({"cpuRequest": null, "cpuLimit": null, "memoryRequest": null, "memoryLimit": null})
     );
+}
+
+/// The names that the incumbent's chart has for them.
+#[test]
+fn old_names_work() {
+    let image = "{sidecar: {repository: r.example/s, tag: v1, pullPolicy: Always}}";
+    assert_eq!(settings(image)["sidecarImage"], "r.example/s:v1");
+    assert_eq!(settings(image)["imagePullPolicy"], "Always");
+    let auth = "{defaults: {authSecretName: keeper-auth}}";
+    assert_eq!(settings(auth)["defaults"]["ksm-config"], "keeper-auth");
 }
 
 /// Where each of the other values ends up.
@@ -212,6 +248,100 @@ fn each_value_has_its_effect() {
             json!("high"),
         ),
         (
+            "{image: {digest: 'sha256:0000000000000000000000000000000000000000000000000000000000000000'}}",
+            "Deployment",
+            format!("{POD}/containers/0/image"),
+            json!(format!(
+                "keeper/injector-webhook:{}@sha256:{}",
+                env!("CARGO_PKG_VERSION"),
+                "0".repeat(64)
+            )),
+        ),
+        (
+            "{webhook: {namespaceSelector: {matchLabels: {secrets: keeper}, matchExpressions: [{key: a, operator: Exists}]}}}",
+            "MutatingWebhookConfiguration",
+            "/webhooks/0/namespaceSelector/matchLabels".to_owned(),
+            json!({"secrets": "keeper"}),
+        ),
+        (
+            "{webhook: {namespaceSelector: {matchExpressions: [{key: a, operator: Exists}]}}}",
+            "MutatingWebhookConfiguration",
+            "/webhooks/0/namespaceSelector/matchExpressions/2".to_owned(),
+            json!({"key": "a", "operator": "Exists"}),
+        ),
+        (
+            "{namespaceSelector: {matchExpressions: [{key: a, operator: Exists}]}}",
+            "MutatingWebhookConfiguration",
+            "/webhooks/0/namespaceSelector/matchExpressions/2".to_owned(),
+            json!({"key": "a", "operator": "Exists"}),
+        ),
+        (
+            "{webhook: {objectSelector: {matchLabels: {tier: web}}}}",
+            "MutatingWebhookConfiguration",
+            "/webhooks/0/objectSelector".to_owned(),
+            json!({"matchLabels": {"tier": "web"}}),
+        ),
+        (
+            "{topologySpreadConstraints: [{maxSkew: 2, topologyKey: rack, whenUnsatisfiable: DoNotSchedule}]}",
+            "Deployment",
+            format!("{POD}/topologySpreadConstraints"),
+            json!([{"maxSkew": 2, "topologyKey": "rack", "whenUnsatisfiable": "DoNotSchedule"}]),
+        ),
+        (
+            "{commonLabels: {team: platform}}",
+            "ClusterRole",
+            "/metadata/labels/team".to_owned(),
+            json!("platform"),
+        ),
+        (
+            "{podLabels: {mesh: 'off'}}",
+            "Deployment",
+            "/spec/template/metadata/labels/mesh".to_owned(),
+            json!("off"),
+        ),
+        (
+            "{deploymentAnnotations: {a: b}}",
+            "Deployment",
+            "/metadata/annotations/a".to_owned(),
+            json!("b"),
+        ),
+        (
+            "{serviceAccount: {annotations: {a: b}}}",
+            "ServiceAccount",
+            "/metadata/annotations/a".to_owned(),
+            json!("b"),
+        ),
+        (
+            "{service: {annotations: {a: b}}}",
+            "Service",
+            "/metadata/annotations/a".to_owned(),
+            json!("b"),
+        ),
+        (
+            "{revisionHistoryLimit: 1}",
+            "Deployment",
+            "/spec/revisionHistoryLimit".to_owned(),
+            json!(1),
+        ),
+        (
+            "{extraEnv: [{name: A, value: b}]}",
+            "Deployment",
+            format!("{POD}/containers/0/env/1"),
+            json!({"name": "A", "value": "b"}),
+        ),
+        (
+            "{extraVolumes: [{name: a, emptyDir: {}}], extraVolumeMounts: [{name: a, mountPath: /a}]}",
+            "Deployment",
+            format!("{POD}/volumes/1/name"),
+            json!("a"),
+        ),
+        (
+            "{extraVolumes: [{name: a, emptyDir: {}}], extraVolumeMounts: [{name: a, mountPath: /a}]}",
+            "Deployment",
+            format!("{POD}/containers/0/volumeMounts/1/mountPath"),
+            json!("/a"),
+        ),
+        (
             "{podAnnotations: {a: b}}",
             "Deployment",
             "/spec/template/metadata/annotations/a".to_owned(),
@@ -231,6 +361,17 @@ fn each_value_has_its_effect() {
             "{values}"
         );
     }
+}
+
+#[test]
+fn arguments_of_the_user_s_own_stand_last() {
+    let objects = render("{extraArgs: ['--drain-delay-seconds=9']}");
+    let arguments = objects
+        .the("Deployment")
+        .pointer("/spec/template/spec/containers/0/args")
+        .and_then(Value::as_array)
+        .unwrap();
+    assert_eq!(arguments.last(), Some(&json!("--drain-delay-seconds=9")));
 }
 
 #[test]
@@ -295,6 +436,37 @@ fn what_cannot_be_right_is_refused() {
             "exclude each other",
         ),
         ("{podAnnotations: {a: 1}}", "/podAnnotations/a"),
+        ("{image: {digest: 'sha256:1'}}", "/image/digest"),
+        (
+            "{policy: {minRefreshInterval: soon}}",
+            "/policy/minRefreshInterval",
+        ),
+        (
+            "{policy: {denyAnnotations: [Proxy]}}",
+            "/policy/denyAnnotations/0",
+        ),
+        ("{defaults: {outputMode: 440}}", "/defaults/outputMode"),
+        (
+            "{networkPolicy: {apiServer: {cidrs: [10.0.0.1]}}}",
+            "/cidrs/0",
+        ),
+        (
+            "{externalSecrets: [{namespace: shop, name: a}]}",
+            "/externalSecrets/0",
+        ),
+        (
+            "{webhook: {namespaceSelector: {a: b}}}",
+            "/webhook/namespaceSelector",
+        ),
+        ("{extraArgs: [serve]}", "/extraArgs/0"),
+        (
+            "{tests: {secret: db}}",
+            "tests.secret needs tests.ksmConfig",
+        ),
+        (
+            "{tests: {namespace: keeper-security, ksmConfig: a}}",
+            "tests.namespace is the release's own",
+        ),
         (
             "{proxy: {httpsProxy: 'http://user:pw@proxy:3128'}}",
             "/proxy/httpsProxy",
@@ -320,10 +492,24 @@ fn schema_and_values_list_the_same() {
     let mut described = BTreeSet::new();
     properties(&schema, &schema, "", &mut described);
     described.remove("/global");
+    for (old, _) in old_names(&schema, "") {
+        let old = format!("/{}", old.replace('.', "/"));
+        described.retain(|path| path != &old && !path.starts_with(&format!("{old}/")));
+    }
     let mut explained = BTreeSet::new();
     keys(&values, "", &mut explained);
     // Kubernetes' own types, and limits, stand empty in values.yaml.
-    let open = ["/affinity/", "/resources/", "/sidecarResources/"];
+    let open = [
+        "/affinity/",
+        "/autoscaling/behavior/",
+        "/networkPolicy/dns/namespaceLabels/",
+        "/networkPolicy/dns/podLabels/",
+        "/networkPolicy/monitoring/namespaceLabels/",
+        "/resources/",
+        "/sidecarResources/",
+        "/webhook/namespaceSelector/",
+        "/webhook/objectSelector/",
+    ];
     described.retain(|path| !open.iter().any(|open| path.starts_with(open)));
     explained.retain(|path| !open.iter().any(|open| path.starts_with(open)));
     assert_eq!(described, explained);

@@ -28,6 +28,14 @@ pub enum Command {
     ///
     /// Ends with 0 if nothing is wrong, 1 if there are problems, 2 if the command line or a file can't be read.
     Render(Render),
+    /// Say whether files are there and hold something, in a pod that should have been injected; what `helm test` runs.
+    ///
+    /// Ends with 0 if all do, 1 if not, 2 if the command line can't be read.
+    Verify {
+        /// The files.
+        #[arg(value_name = "FILE", required = true)]
+        files: Vec<PathBuf>,
+    },
 }
 
 /// Options of `render`.

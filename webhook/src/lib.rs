@@ -17,6 +17,7 @@ mod namespaces;
 mod render;
 mod review;
 mod serve;
+mod verify;
 
 pub use api_version::KubernetesVersion;
 pub use cli::{Cli, Command, LeaderElection, Render, RenderOutput, Serve, TlsMode};

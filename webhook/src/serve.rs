@@ -27,7 +27,7 @@ use crate::cli::{Cli, Command, Serve, TlsMode};
 use crate::leader::{HandOver, Leadership, Timing};
 use crate::metrics::Metrics;
 use crate::namespaces::Namespaces;
-use crate::{http, leader, listener, render};
+use crate::{http, leader, listener, render, verify};
 
 /// Why the program ends before its time.
 #[derive(Debug, thiserror::Error)]
@@ -122,6 +122,7 @@ pub fn main(cli: Cli) -> ExitCode {
     match cli.command {
         Command::Serve(options) => serve(&options),
         Command::Render(options) => render::main(&options),
+        Command::Verify { files } => verify::main(&files),
     }
 }
 

@@ -79,12 +79,35 @@ app.kubernetes.io/part-of: keeper-injector
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
-{{/* An image with its tag; takes (list root image). */}}
+{{/* An image with its tag, and its digest if that is stated; takes (list root image). */}}
 {{- define "keeper-injector.image" -}}
 {{- $root := index . 0 }}{{ $image := index . 1 -}}
-{{ $image.repository }}:{{ $image.tag | default $root.Chart.AppVersion }}
+{{ $image.repository }}:{{ $image.tag | default $root.Chart.AppVersion }}{{ with $image.digest }}@{{ . }}{{ end }}
+{{- end }}
+
+{{/* How many webhook pods there are at least. */}}
+{{- define "keeper-injector.minReplicas" -}}
+{{- if .Values.autoscaling.enabled }}{{ .Values.autoscaling.minReplicas }}
+{{- else if .Values.keda.enabled }}{{ .Values.keda.minReplicas }}
+{{- else }}{{ .Values.replicaCount }}
+{{- end }}
+{{- end }}
+
+{{/* The sidecar's image, as JSON: the old name goes first, since the new one always has a value. */}}
+{{- define "keeper-injector.sidecarImage" -}}
+{{- $image := deepCopy .Values.sidecarImage }}
+{{- range $key, $value := .Values.sidecar }}{{ if $value }}{{ $_ := set $image $key $value }}{{ end }}{{ end }}
+{{- $image | toJson }}
+{{- end }}
+
+{{/* The device config that pods have by default. */}}
+{{- define "keeper-injector.ksmConfig" -}}
+{{ .Values.defaults.ksmConfig | default .Values.defaults.authSecretName | default "" }}
 {{- end }}
 
 {{/* The webhook's settings file. */}}
@@ -93,17 +116,30 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- fail "defaults.caCertSecret and defaults.caCertConfigMap exclude each other: there is one extra trust root" }}
 {{- end }}
 {{- $defaults := dict "log-level" (.Values.defaults.logLevel | default .Values.logging.level) }}
+{{- with include "keeper-injector.ksmConfig" . }}{{ $_ := set $defaults "ksm-config" . }}{{ end }}
 {{- range $value, $annotation := dict
-      "ksmConfig" "ksm-config"
       "caCertSecret" "ca-cert-secret"
       "caCertConfigMap" "ca-cert-configmap"
       "caCertKey" "ca-cert-key"
-      "refreshInterval" "refresh-interval" }}
+      "format" "format"
+      "refreshInterval" "refresh-interval"
+      "cache" "cache"
+      "onStale" "on-stale"
+      "initPosition" "init-position"
+      "sidecarMode" "sidecar-mode"
+      "outputMode" "output-mode"
+      "runAsSameUser" "run-as-same-user"
+      "tmpfsSize" "tmpfs-size" }}
 {{- with index $.Values.defaults $value }}{{ $_ := set $defaults $annotation . }}{{ end }}
 {{- end }}
 {{- with .Values.proxy.httpsProxy }}{{ $_ := set $defaults "proxy" . }}{{ end }}
-{{- if not (kindIs "invalid" .Values.defaults.failOnError) }}
-{{- $_ := set $defaults "fail-on-error" (.Values.defaults.failOnError | toString) }}
+{{- range $value, $annotation := dict
+      "initOnly" "init-only"
+      "failOnError" "fail-on-error"
+      "strictLookup" "strict-lookup"
+      "metricsPort" "metrics-port" }}
+{{- $stated := index $.Values.defaults $value }}
+{{- if not (kindIs "invalid" $stated) }}{{ $_ := set $defaults $annotation ($stated | toString) }}{{ end }}
 {{- end }}
 {{- $requests := .Values.sidecarResources.requests | default dict }}
 {{- $limits := .Values.sidecarResources.limits | default dict }}
@@ -115,15 +151,17 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- range $key, $value := $resources }}
 {{- if or (eq $value "") (eq $value "<nil>") }}{{ $_ := set $resources $key nil }}{{ end }}
 {{- end }}
+{{- $sidecar := include "keeper-injector.sidecarImage" . | fromJson }}
 {{- dict
-      "sidecarImage" (include "keeper-injector.image" (list . .Values.sidecarImage))
-      "imagePullPolicy" .Values.sidecarImage.pullPolicy
+      "sidecarImage" (include "keeper-injector.image" (list . $sidecar))
+      "imagePullPolicy" $sidecar.pullPolicy
       "ownNamespace" .Release.Namespace
       "excludedNamespaces" .Values.excludedNamespaces
       "defaults" $defaults
       "noProxy" .Values.proxy.noProxy
       "resources" $resources
       "logFormat" .Values.logging.format
+      "policy" (dict "denyAnnotations" .Values.policy.denyAnnotations "minRefreshInterval" .Values.policy.minRefreshInterval)
       "capabilities" (dict "fileKeyRef" .Values.capabilities.fileKeyRef)
     | toYaml }}
 {{- end }}
@@ -150,7 +188,12 @@ annotations:
 {{- end }}
 {{- end }}
 
+{{/* The namespaces whose pods are sent. The old name of the value is one more condition. */}}
 {{- define "keeper-injector.namespaceSelector" -}}
+{{- $labels := merge (dict) (.Values.webhook.namespaceSelector.matchLabels | default dict) ((.Values.namespaceSelector | default dict).matchLabels | default dict) }}
+{{- with $labels }}
+matchLabels: {{- toYaml . | nindent 2 }}
+{{- end }}
 matchExpressions:
   - key: kubernetes.io/metadata.name
     operator: NotIn
@@ -158,6 +201,25 @@ matchExpressions:
   - key: keeper.security/inject
     operator: NotIn
     values: [disabled]
+{{- range list .Values.webhook.namespaceSelector (.Values.namespaceSelector | default dict) }}
+{{- with .matchExpressions }}
+{{ toYaml . | indent 2 }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* A quantity of CPU in millicores. */}}
+{{- define "keeper-injector.millicores" -}}
+{{- $text := toString . }}
+{{- if hasSuffix "m" $text }}{{ trimSuffix "m" $text | int }}{{ else }}{{ mulf (float64 $text) 1000 | int }}{{ end }}
+{{- end }}
+
+{{/* A quantity of memory in KiB, rounded up. */}}
+{{- define "keeper-injector.kibibytes" -}}
+{{- $text := toString . }}
+{{- $number := regexFind "^[0-9.]+" $text | float64 }}
+{{- $factors := dict "" 0.0009765625 "k" 0.9765625 "M" 976.5625 "G" 976562.5 "T" 976562500.0 "Ki" 1.0 "Mi" 1024.0 "Gi" 1048576.0 "Ti" 1073741824.0 }}
+{{- mulf $number (get $factors (regexFind "[A-Za-z]*$" $text)) | ceil | int64 }}
 {{- end }}
 
 {{- /* CEL: whether a pod asks for injection. What the webhook reads as "false" is what this does: in any case, with blanks around it. */}}

@@ -146,7 +146,7 @@ fn decide(
         Ok(view) => view,
         Err(error) => {
             findings.problem("inject", Reason::UnsupportedPod, error);
-            request::read(&ours, namespace, &settings.defaults, &mut findings);
+            request::read(&ours, namespace, settings, &mut findings);
             return denied(findings);
         }
     };
@@ -162,7 +162,7 @@ fn decide(
             "Windows pods cannot be injected: remove this annotation, or set it to \"false\"",
         );
     }
-    let request = request::read(&ours, namespace, &settings.defaults, &mut findings);
+    let request = request::read(&ours, namespace, settings, &mut findings);
     let plan = plan::plan(request, &view, settings, cluster, &mut findings);
     match plan {
         Some(plan) if findings.problems.is_empty() => Decision::Injected(Injection {

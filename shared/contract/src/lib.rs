@@ -44,6 +44,8 @@ mod plan;
 #[cfg(feature = "admission")]
 mod pod;
 #[cfg(feature = "admission")]
+mod policy;
+#[cfg(feature = "admission")]
 mod problem;
 mod proxy;
 #[cfg(feature = "admission")]
@@ -79,6 +81,8 @@ pub use agent_config::{
 };
 #[cfg(feature = "admission")]
 pub use namespace::{Namespace, NamespaceSettings};
+#[cfg(feature = "admission")]
+pub use policy::{Policy, PolicyError};
 #[cfg(feature = "admission")]
 pub use problem::{Denial, Problem, Reason};
 pub use proxy::{NoProxy, NoProxyError, ProxyError, ProxyUrl};

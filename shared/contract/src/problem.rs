@@ -51,11 +51,13 @@ pub enum Reason {
     UnsupportedPod,
     /// More than an annotation or a container's environment can carry.
     TooLarge,
+    /// What the cluster's administrators do not allow.
+    Policy,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::UnknownAnnotation,
         Self::NotYet,
         Self::BadValue,
@@ -67,6 +69,7 @@ impl Reason {
         Self::MissingConfig,
         Self::UnsupportedPod,
         Self::TooLarge,
+        Self::Policy,
     ];
 
     /// The label's value.
@@ -84,6 +87,7 @@ impl Reason {
             Self::MissingConfig => "missing_config",
             Self::UnsupportedPod => "unsupported_pod",
             Self::TooLarge => "too_large",
+            Self::Policy => "policy",
         }
     }
 }

@@ -16,11 +16,13 @@ use crate::files::{self, File};
 use crate::folders::{self, FolderRequest};
 use crate::layers::{Layers, Values};
 use crate::namespace::Namespace;
+use crate::policy::Policy;
 use crate::problem::{Findings, LISTED, Problem, Reason, quoted};
 use crate::proxy::{ProxyChoice, ProxyUrl};
 use crate::quantity::Quantity;
 use crate::reload::{ProcessName, ReloadUrl, SignalName};
 use crate::scalars::{Boolean, DataKey, EnvPrefix, FileMode, ObjectName, Port, SidecarMode};
+use crate::settings::Settings;
 use crate::variables;
 
 /// Everything that annotations say. What did not parse is absent, and then a problem was recorded.
@@ -84,7 +86,7 @@ pub(crate) struct MetricsPort {
 pub(crate) fn read(
     pod: &BTreeMap<&str, &Value>,
     namespace: &Namespace<'_>,
-    defaults: &BTreeMap<String, String>,
+    settings: &Settings,
     findings: &mut Findings,
 ) -> Request {
     let mut texts = BTreeMap::new();
@@ -99,16 +101,21 @@ pub(crate) fn read(
         }
     }
     screen(&texts, Place::Pod, findings);
-    let inherited = inherit(&texts, namespace, findings);
+    settings.policy.check(&texts, findings);
+    let inherited = inherit(&texts, namespace, &settings.policy, findings);
     if texts.contains_key("injected") {
         findings.warn("injected", "is the injector's own marker: remove it");
     }
     let layers = Layers {
         pod: texts,
         namespace: inherited,
-        chart: texts_of(defaults),
+        chart: texts_of(&settings.defaults),
     };
-    let mut reader = Reader { layers, findings };
+    let mut reader = Reader {
+        layers,
+        policy: &settings.policy,
+        findings,
+    };
     let request = reader.request();
     if request.auth_secret.is_none() && !reader.layers.has_any(&["ksm-config", "auth-secret"]) {
         reader.findings.problem(
@@ -121,10 +128,16 @@ pub(crate) fn read(
 }
 
 /// The defaults that a pod takes from its namespace. From here on, findings about them name the namespace.
-fn inherit<'a>(pod: &Values<'_>, namespace: &Namespace<'a>, findings: &mut Findings) -> Values<'a> {
+fn inherit<'a>(
+    pod: &Values<'_>,
+    namespace: &Namespace<'a>,
+    policy: &Policy,
+    findings: &mut Findings,
+) -> Values<'a> {
     let mut values = namespace.values();
     findings.inherit(namespace.name, values.keys().copied());
     screen(&values, Place::Default, findings);
+    policy.check(&values, findings);
     if let Some(problem) = namespace.oversize() {
         findings.problem("inject", Reason::TooLarge, problem);
     }
@@ -137,7 +150,7 @@ fn inherit<'a>(pod: &Values<'_>, namespace: &Namespace<'a>, findings: &mut Findi
 }
 
 /// What is wrong with the chart's defaults; empty: nothing.
-pub(crate) fn check_defaults(defaults: &BTreeMap<String, String>) -> Vec<Problem> {
+pub(crate) fn check_defaults(defaults: &BTreeMap<String, String>, policy: &Policy) -> Vec<Problem> {
     let mut findings = Findings::default();
     let chart = texts_of(defaults);
     screen(&chart, Place::Default, &mut findings);
@@ -147,6 +160,7 @@ pub(crate) fn check_defaults(defaults: &BTreeMap<String, String>) -> Vec<Problem
     };
     Reader {
         layers,
+        policy,
         findings: &mut findings,
     }
     .request();
@@ -216,6 +230,7 @@ fn screen(values: &Values<'_>, place: Place, findings: &mut Findings) {
 /// Looks values up in the layers, and then in the table.
 struct Reader<'a> {
     layers: Layers<'a>,
+    policy: &'a Policy,
     findings: &'a mut Findings,
 }
 
@@ -419,6 +434,22 @@ impl<'a> Reader<'a> {
 
     fn refresh_interval(&mut self) -> Option<RefreshInterval> {
         let interval: RefreshInterval = self.value("refresh-interval")?;
+        if let Some(min) = self.policy.min_refresh_interval()
+            && interval.seconds() < min.seconds()
+        {
+            // Nobody asked for the default of the product.
+            if !self.layers.has_any(&["refresh-interval"]) {
+                return Some(min);
+            }
+            self.findings.problem(
+                "refresh-interval",
+                Reason::Policy,
+                format_args!(
+                    "the policy of this cluster is at least {min} (policy.minRefreshInterval of the injector's chart): raise or remove it"
+                ),
+            );
+            return None;
+        }
         if interval.raised {
             self.findings.warn(
                 "refresh-interval",

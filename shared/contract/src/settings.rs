@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::agent_config::LogFormat;
+use crate::policy::{Policy, PolicyError};
 use crate::problem::{Problem, quoted};
 use crate::proxy::{NoProxy, NoProxyError};
 use crate::quantity::{Quantity, QuantityError};
@@ -34,6 +35,8 @@ pub struct Settings {
     pub resources: Resources,
     /// Shape of the agents' log lines.
     pub log_format: LogFormat,
+    /// What pods and namespaces may not say.
+    pub policy: Policy,
     /// Whether pods may use `fileKeyRef` where the API server is older than 1.38, and has it all the same.
     pub file_key_ref: bool,
 }
@@ -89,6 +92,9 @@ pub enum SettingsError {
         /// Why it is none.
         error: QuantityError,
     },
+    /// What pods may not say.
+    #[error("policy.{0}")]
+    Policy(#[from] PolicyError),
     /// A request over its limit.
     #[error("resources.{0}Request is larger than resources.{0}Limit")]
     RequestOverLimit(&'static str),
@@ -137,7 +143,18 @@ struct Raw {
     #[serde(default)]
     log_format: Option<LogFormat>,
     #[serde(default)]
+    policy: RawPolicy,
+    #[serde(default)]
     capabilities: RawCapabilities,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct RawPolicy {
+    #[serde(default)]
+    deny_annotations: Vec<String>,
+    #[serde(default)]
+    min_refresh_interval: String,
 }
 
 /// What the cluster can do beside what its version tells.
@@ -195,6 +212,7 @@ impl TryFrom<Raw> for Settings {
             no_proxy,
             resources,
             log_format,
+            policy,
             capabilities,
         } = raw;
         let visible = |c: char| !c.is_whitespace() && !c.is_control();
@@ -209,7 +227,8 @@ impl TryFrom<Raw> for Settings {
             .into_iter()
             .map(|(name, value)| (name, value.into_text()))
             .collect();
-        let problems = request::check_defaults(&defaults);
+        let policy = Policy::new(&policy.deny_annotations, &policy.min_refresh_interval)?;
+        let problems = request::check_defaults(&defaults, &policy);
         if !problems.is_empty() {
             return Err(SettingsError::Defaults(problems));
         }
@@ -222,6 +241,7 @@ impl TryFrom<Raw> for Settings {
             no_proxy: no_proxy.parse()?,
             resources: resources.try_into()?,
             log_format: log_format.unwrap_or(LogFormat::Json),
+            policy,
             file_key_ref: capabilities.file_key_ref,
         })
     }
@@ -346,7 +366,7 @@ mod tests {
     #[test]
     fn errors_name_the_key() {
         type Change = (&'static str, fn(&mut Value));
-        let changes: [Change; 14] = [
+        let changes: [Change; 17] = [
             ("sidecarImage", |v| v["sidecarImage"] = json!("")),
             ("sidecarImage", |v| v["sidecarImage"] = json!("a b")),
             ("ownNamespace", |v| v["ownNamespace"] = json!("Keeper")),
@@ -370,6 +390,16 @@ mod tests {
             ("noProxy", |v| v["noProxy"] = json!("corp:443")),
             ("defaults.ca-cert-", |v| {
                 v["defaults"] = json!({"ca-cert-secret": "a", "ca-cert-configmap": "b"});
+            }),
+            ("policy.denyAnnotations", |v| {
+                v["policy"] = json!({"denyAnnotations": ["proxi"]});
+            }),
+            ("policy.minRefreshInterval", |v| {
+                v["policy"] = json!({"minRefreshInterval": "5"});
+            }),
+            ("defaults.refresh-interval", |v| {
+                v["defaults"] = json!({"refresh-interval": "5m"});
+                v["policy"] = json!({"minRefreshInterval": "10m"});
             }),
             ("resources.memoryLimit", |v| {
                 v["resources"] = json!({"memoryLimit": "much"});

@@ -121,6 +121,13 @@ const ANNOTATIONS: &[(Reason, &[Annotations])] = &[
             &[("folder-path", "/keeper/secrets/all")],
         ],
     ),
+    (
+        Reason::Policy,
+        &[
+            &[("proxy", "http://proxy.corp:3128")],
+            &[("refresh-interval", "1m")],
+        ],
+    ),
 ];
 
 /// What the pod is like, in words, and how a good one becomes it.
@@ -186,6 +193,9 @@ fn meaning(reason: Reason) -> &'static str {
         Reason::MissingConfig => "Nothing says who the pod is to Keeper.",
         Reason::UnsupportedPod => "A pod that can't be injected, whatever its annotations say.",
         Reason::TooLarge => "More than a container's environment can carry.",
+        Reason::Policy => {
+            "What the cluster's administrators do not allow, by `policy` in the chart's [values](values.md). Here they deny `proxy` and a\n`refresh-interval` under five minutes."
+        }
     }
 }
 
@@ -212,9 +222,14 @@ fn good() -> Value {
     })
 }
 
-fn problems(pod: &Value) -> Vec<Problem> {
+fn problems(reason: Reason, pod: &Value) -> Vec<Problem> {
+    let policy = match reason {
+        Reason::Policy => json!({"denyAnnotations": ["proxy"], "minRefreshInterval": "5m"}),
+        _ => json!({}),
+    };
     let settings: Settings = serde_json::from_value(json!({
         "sidecarImage": "keeper/injector-sidecar", "ownNamespace": "keeper-security",
+        "policy": policy,
     }))
     .expect("settings");
     match admit(pod, "shop", &settings, &Cluster { minor: 35 }) {
@@ -236,13 +251,13 @@ fn examples() -> Vec<(Reason, String, Vec<Problem>)> {
                     format!("`{name}: {value:?}`").replace("\\\\", "\\")
                 })
                 .collect();
-            examples.push((*reason, written.join("<br>"), problems(&pod)));
+            examples.push((*reason, written.join("<br>"), problems(*reason, &pod)));
         }
     }
     for (reason, words, change) in PODS {
         let mut pod = good();
         change(&mut pod);
-        examples.push((*reason, (*words).to_owned(), problems(&pod)));
+        examples.push((*reason, (*words).to_owned(), problems(*reason, &pod)));
     }
     examples
 }

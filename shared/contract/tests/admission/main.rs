@@ -12,6 +12,7 @@ mod identity;
 mod namespace;
 mod outputs;
 mod paths;
+mod policy;
 mod properties;
 mod reload;
 mod restricted;
