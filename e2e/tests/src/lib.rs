@@ -2,7 +2,7 @@
 //! each works in a [`Namespace`] of its own and with a Keeper client of its own, so that all can run at once.
 //!
 //! The tests are programs, which cargo runs one after the other: `promises`, whose tests run in parallel, and
-//! `outage`, whose tests take the webhook away and so run one at a time. `soak` takes minutes, and is run when asked for.
+//! `outage` and `leader`, whose tests take the webhook away and so run one at a time. `soak` takes minutes, and is run when asked for.
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
