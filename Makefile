@@ -1,7 +1,7 @@
 # The commands of the project. Each target installs or builds what it needs.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint images cluster cluster-down e2e soak bench throttling
+.PHONY: help demo test lint images cluster cluster-down e2e alerts soak bench throttling
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,8 +40,11 @@ cluster-down: ## ends the node and leaves nothing behind
 e2e: images ## the promises, on the node
 	./e2e/cluster/cluster test
 
+alerts: images ## things are broken on the node until alerts fire; their runbooks are followed; minutes
+	./e2e/cluster/cluster test --test monitoring -- --ignored --nocapture
+
 soak: images ## minutes of random edits, faults and kills on the node, against a model
 	./e2e/cluster/cluster test --test soak -- --ignored --nocapture
 
-bench: ## what the agent takes, and how long pods take to start, as a table; needs root
+bench: ## what the webhook and the agent take, and how long pods take to start, as tables; needs root
 	./bench/run

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 BEGIN = "<!-- bench: begin -->"
 END = "<!-- bench: end -->"
+#: The same around the table of the webhook.
+WEBHOOK_BEGIN = "<!-- bench of the webhook: begin -->"
+WEBHOOK_END = "<!-- bench of the webhook: end -->"
 
 
 class TableError(Exception):
@@ -39,23 +42,24 @@ def table(figures: list[Figure]) -> str:
     return "\n".join(lines + [_row(figure) for figure in figures]) + "\n"
 
 
-def put(document: str, content: str) -> str:
+def put(document: str, content: str, begin: str = BEGIN, end: str = END) -> str:
     """The document with `content` between its markers in place of what stands there."""
-    if document.count(BEGIN) != 1 or document.count(END) != 1 or document.index(BEGIN) > document.index(END):
-        raise TableError(f"the document needs the line {BEGIN} and, below it, {END}")
-    before, rest = document.split(BEGIN)
-    return f"{before}{BEGIN}\n{content.strip()}\n{END}{rest.split(END)[1]}"
+    if document.count(begin) != 1 or document.count(end) != 1 or document.index(begin) > document.index(end):
+        raise TableError(f"the document needs the line {begin} and, below it, {end}")
+    before, rest = document.split(begin)
+    return f"{before}{begin}\n{content.strip()}\n{end}{rest.split(end)[1]}"
+
+
+def amount(value: float, unit: str) -> str:
+    """A figure with its unit, to three digits or so."""
+    digits = 0 if value >= 100 or value == int(value) else 1 if value >= 10 else 2
+    return f"{value:,.{digits}f} {unit}".rstrip()
 
 
 def _row(figure: Figure) -> str:
-    target = "" if figure.limit is None else f"≤ {_amount(figure.limit, figure.unit)}"
-    measured = _amount(figure.value, figure.unit) + (f" ({figure.spread})" if figure.spread else "")
+    target = "" if figure.limit is None else f"≤ {amount(figure.limit, figure.unit)}"
+    measured = amount(figure.value, figure.unit) + (f" ({figure.spread})" if figure.spread else "")
     measured += ", **missed**" if figure.is_missed else ""
-    beside = "" if figure.beside is None else f"{_amount(figure.beside, figure.unit)}: {figure.peer}"
+    beside = "" if figure.beside is None else f"{amount(figure.beside, figure.unit)}: {figure.peer}"
     ratio = f"{figure.value / figure.beside:.2f}" if figure.beside else ""
     return f"| {figure.name} | {target} | {measured} | {beside} | {ratio} |"
-
-
-def _amount(value: float, unit: str) -> str:
-    digits = 0 if value >= 100 or value == int(value) else 1 if value >= 10 else 2
-    return f"{value:,.{digits}f} {unit}".rstrip()

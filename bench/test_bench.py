@@ -10,10 +10,14 @@ from pathlib import Path
 
 import figures
 import keeper
+import peers
 import pod_start
 import proc
 import programs
+import side_by_side
 from figures import Figure
+from reviews import review
+from side_by_side import Row
 
 
 def command():
@@ -46,8 +50,36 @@ class Table(unittest.TestCase):
             with self.assertRaises(figures.TableError):
                 figures.put(broken, "new")
 
-    def test_the_document_has_a_place_for_it(self) -> None:
-        figures.put((Path(__file__).parent.parent / "docs/performance.md").read_text(), "new")
+    def test_the_document_has_a_place_for_each(self) -> None:
+        document = (Path(__file__).parent.parent / "docs/performance.md").read_text()
+        figures.put(document, "new")
+        figures.put(document, "new", figures.WEBHOOK_BEGIN, figures.WEBHOOK_END)
+
+    def test_servers_stand_side_by_side(self) -> None:
+        rows = side_by_side.table([
+            Row("CPU", "µs", {"ours": 150, "floor": 50, "other": 600}, part=("other", 0.2)),
+            Row("p99", "ms", {"ours": 1.5, "floor": 0.5, "other": 3}, limit=2),
+            Row("rate", "", {"ours": 5000, "floor": 10000, "other": 0}, part=("absent", 0.2)),
+        ]).splitlines()
+        self.assertEqual(rows, [
+            "| figure | target | ours | floor | ratio | other | ratio |",
+            "|---|---|---|---|---|---|---|",
+            "| CPU | ≤ 120 µs | 150 µs, **missed** | 50 µs | 3.00 | 600 µs | 0.25 |",
+            "| p99 | ≤ 2 ms | 1.50 ms | 0.50 ms | 3.00 | 3 ms | 0.50 |",
+            "| rate |  | 5,000 | 10,000 | 0.50 | 0 |  |",
+        ])
+
+
+class Reviews(unittest.TestCase):
+    def test_a_pod_has_the_size_that_is_asked_for(self) -> None:
+        for kibibytes in (2, 20, 200):
+            pod = json.loads(review({}, kibibytes))["request"]["object"]
+            self.assertAlmostEqual(len(json.dumps(pod, separators=(",", ":"))), kibibytes * 1024, delta=64)
+
+    def test_each_injector_is_asked_for_as_many_secrets(self) -> None:
+        for annotations in (peers.keeper, peers.vault):
+            self.assertEqual(len(annotations(100)), 102)
+            self.assertEqual(json.loads(review(annotations(3), 2))["request"]["object"]["metadata"]["annotations"], annotations(3))
 
 
 class Processes(unittest.TestCase):

@@ -11,6 +11,7 @@ mod admission;
 mod certificates;
 mod helm;
 mod leader;
+mod monitoring;
 mod namespaces;
 mod network;
 mod notes;

@@ -18,15 +18,6 @@ What `helm install` takes with `--set` and `--values`. A value that is not here 
 starting points; what the chart makes is in [its README](../../chart/keeper-injector/README.md).
 ";
 
-const OLD_NAMES: &str = "
-## Old names
-
-Values of the incumbent's chart that work here. `helm` says so where one is used.
-
-| old | new |
-|---|---|
-";
-
 /// One key of values.yaml.
 struct Key {
     /// The section that it stands in.
@@ -153,28 +144,7 @@ fn page() -> String {
         let name = key.path.join(".");
         writeln!(page, "| `{name}` | {default} | {} |", cell(&key.comment)).unwrap();
     }
-    page.push_str(OLD_NAMES);
-    let schema: Value = serde_json::from_str(&read("values.schema.json")).unwrap();
-    for (old, new) in old_names(&schema, "") {
-        writeln!(page, "| `{old}` | `{new}` |").unwrap();
-    }
     page
-}
-
-/// Deprecated values, and what they are called now.
-pub(crate) fn old_names(schema: &Value, path: &str) -> Vec<(String, String)> {
-    let mut found = Vec::new();
-    for (name, below) in schema["properties"].as_object().into_iter().flatten() {
-        let path = format!("{path}{name}");
-        match below["description"]
-            .as_str()
-            .and_then(|text| text.strip_prefix("Deprecated: "))
-        {
-            Some(new) => found.push((path, new.to_owned())),
-            None => found.extend(old_names(below, &format!("{path}."))),
-        }
-    }
-    found
 }
 
 fn cell(text: &str) -> String {

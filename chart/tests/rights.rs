@@ -13,7 +13,11 @@ const ACCOUNT: &str = "keeper-injector";
 fn modes() -> Vec<Value> {
     let manual = json!({"mode": "manual", "manual": {"caBundle": "-----BEGIN CERTIFICATE-----"}});
     let mut modes = Vec::new();
-    for tls in [json!({"mode": "auto"}), manual] {
+    for tls in [
+        json!({"mode": "auto"}),
+        json!({"mode": "cert-manager"}),
+        manual,
+    ] {
         for warnings in [true, false] {
             for (elects, traffic) in [(true, false), (true, true), (false, false)] {
                 modes.push(json!({
@@ -78,7 +82,7 @@ fn are_exactly_the_documented_ones_in_every_mode() {
 #[test]
 fn reach_no_secret_elsewhere() {
     for values in modes() {
-        for right in rendered(&render(&values.to_string())) {
+        for right in rbac::documented(ACCOUNT, &with_defaults(&values)) {
             assert!(
                 right.resource != "secrets" || right.place == Place::OwnNamespace,
                 "{right:?}"

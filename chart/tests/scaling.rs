@@ -103,6 +103,14 @@ fn what_could_not_scale_is_refused() {
         ),
         ("{keda: {minReplicas: 0}}", "/keda/minReplicas"),
         (
+            "{leaderElection: {trafficToLeaderOnly: true}, autoscaling: {enabled: true}}",
+            "autoscaling.enabled is in vain",
+        ),
+        (
+            "{leaderElection: {trafficToLeaderOnly: true}, keda: {enabled: true}}",
+            "keda.enabled is in vain",
+        ),
+        (
             "{autoscaling: {enabled: true, minReplicas: 7}}",
             "autoscaling.maxReplicas is less",
         ),

@@ -6,6 +6,7 @@
     reason = "tests fail by panicking"
 )]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -196,6 +197,32 @@ fn message<'l>(log: &'l [Value], text: &str) -> &'l Value {
     found.unwrap_or_else(|| panic!("no `{text}` in {log:#?}"))
 }
 
+/// The metrics of a section of the reference, each with its type.
+fn documented_metrics(section: &str) -> BTreeSet<String> {
+    let page = include_str!("../../docs/reference/metrics.md");
+    let (_, rest) = page.split_once(&format!("\n## {section}\n")).unwrap();
+    let section = rest.split("\n## ").next().unwrap();
+    section
+        .lines()
+        .filter(|line| line.starts_with("| `keeper_"))
+        .map(|line| {
+            let mut cells = line.split('|').skip(1).map(str::trim);
+            let name = cells.next().unwrap().trim_matches('`');
+            let name = name.split('{').next().unwrap();
+            format!("{name} {}", cells.next().unwrap())
+        })
+        .collect()
+}
+
+/// The same of a scrape.
+fn scraped_metrics(scrape: &str) -> BTreeSet<String> {
+    scrape
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE "))
+        .map(str::to_owned)
+        .collect()
+}
+
 fn get(port: u16, path: &str) -> Option<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream
@@ -241,6 +268,7 @@ async fn a_sidecar_publishes_refreshes_fails_and_ends() {
         metrics.contains("keeper_build_info{component=\"sidecar\","),
         "{metrics}"
     );
+    assert_eq!(scraped_metrics(&metrics), documented_metrics("Sidecar"));
     assert!(
         !metrics.contains("canary") && !metrics.contains("Orders"),
         "{metrics}"

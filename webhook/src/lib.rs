@@ -14,6 +14,7 @@ mod leader;
 mod listener;
 mod metrics;
 mod namespaces;
+mod owner;
 mod render;
 mod review;
 mod serve;

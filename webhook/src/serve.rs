@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use axum::Router;
 use keeper_contract::{Namespace, Settings, admit};
@@ -19,10 +20,11 @@ use tokio::task::JoinSet;
 
 use crate::admission::Admission;
 use crate::api_version::ApiVersion;
-use crate::certs::auto::{Authority, Auto};
+use crate::certs::authority::Authority;
+use crate::certs::auto::Auto;
 use crate::certs::kube_store::KubeStore;
 use crate::certs::manual::{Manual, ManualError};
-use crate::certs::{AuthorityTooShort, Names, Policy, Resolver};
+use crate::certs::{AuthorityTooShort, Names, Policy, Resolver, unix};
 use crate::cli::{Cli, Command, Serve, TlsMode};
 use crate::leader::{HandOver, Leadership, Timing};
 use crate::metrics::Metrics;
@@ -144,8 +146,8 @@ fn run(options: &Serve) -> Result<(), Failure> {
     let settings = load_settings(&options.settings)?;
     init_logging(settings.log_format, options.log_level, &[])
         .map_err(|error| Failure::Start(error.to_string()))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+    // One thread: an admission takes a tenth of a millisecond, and two threads would wake each other for each one.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::Start(error.to_string()))?;
@@ -360,14 +362,14 @@ impl CertificateParts {
         background: &mut JoinSet<()>,
     ) -> Result<(), Failure> {
         let store = KubeStore::new(
-            client,
+            client.clone(),
             namespace,
             &options.tls_secret,
             &options.webhook_configuration,
             options.validating_webhook_configuration.as_deref(),
         );
         let changed = Arc::new(Notify::new());
-        background.spawn(store.clone().watch(Arc::clone(&changed)));
+        background.spawn(store.clone().watch(client, Arc::clone(&changed)));
         let authority = Authority {
             names: self.names,
             policy: Policy::new(options.ca_lifetime, options.certificate_lifetime)?,
@@ -381,6 +383,7 @@ impl CertificateParts {
             resolver: self.resolver,
             expiry,
             changed,
+            clock: Box::new(|| unix(SystemTime::now())),
         };
         background.spawn(auto.run(latches.0, latches.1));
         Ok(())

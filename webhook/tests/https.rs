@@ -6,6 +6,7 @@
     reason = "tests fail by panicking"
 )]
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -233,6 +234,32 @@ fn good(uid: &str) -> Value {
 }
 
 /// Reads until the peer closes; the deadline is the test's.
+/// The metrics of a section of the reference, each with its type.
+fn documented_metrics(section: &str) -> BTreeSet<String> {
+    let page = include_str!("../../docs/reference/metrics.md");
+    let (_, rest) = page.split_once(&format!("\n## {section}\n")).unwrap();
+    let section = rest.split("\n## ").next().unwrap();
+    section
+        .lines()
+        .filter(|line| line.starts_with("| `keeper_"))
+        .map(|line| {
+            let mut cells = line.split('|').skip(1).map(str::trim);
+            let name = cells.next().unwrap().trim_matches('`');
+            let name = name.split('{').next().unwrap();
+            format!("{name} {}", cells.next().unwrap())
+        })
+        .collect()
+}
+
+/// The same of a scrape.
+fn scraped_metrics(scrape: &str) -> BTreeSet<String> {
+    scrape
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE "))
+        .map(str::to_owned)
+        .collect()
+}
+
 async fn read_to_end(stream: &mut (impl AsyncReadExt + Unpin)) -> String {
     let mut answer = Vec::new();
     // A connection cut without a TLS goodbye is an end too.
@@ -279,6 +306,7 @@ async fn a_good_review_is_patched_counted_and_logged() {
     assert!(metrics.contains("keeper_injector_certificate_expiry_timestamp_seconds "));
     assert!(metrics.contains("keeper_build_info{component=\"webhook\",version="));
     assert!(!metrics.contains(CANARY));
+    assert_eq!(scraped_metrics(&metrics), documented_metrics("Webhook"));
 
     let log = log();
     let line = log.lines().find(|line| line.contains("uid-good")).unwrap();
@@ -605,6 +633,30 @@ async fn slow_and_silent_peers_are_ended_and_disturb_nobody() {
     assert!(!half_hello.contains("HTTP"), "{half_hello:?}");
     assert_eq!(slow_body, "HTTP/1.1 408");
     server.is_well().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_silent_peers_holds_up_a_good_one_until_their_deadline_only() {
+    // Both ends of each connection are in this process, and the usual limit is 1024.
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut files = getrlimit(Resource::Nofile);
+    files.current = files.maximum;
+    setrlimit(Resource::Nofile, files).unwrap();
+    let server = Server::start().await;
+    // As many as are served at once.
+    let mut silent = Vec::new();
+    for _ in 0..512 {
+        silent.push(TcpStream::connect(server.https).await.unwrap());
+    }
+    let started = Instant::now();
+    server.is_well().await;
+    assert!(
+        started.elapsed() >= Duration::from_secs(5),
+        "connections are not bounded"
+    );
+    for mut peer in silent {
+        assert_eq!(read_to_end(&mut peer).await, "");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -23,7 +23,7 @@ use futures_util::stream;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 
 const PATIENCE: Duration = Duration::from_secs(40);
 const SERVICE: &str = "keeper-injector-webhook.keeper-security.svc";
@@ -36,6 +36,9 @@ const VALIDATING: &str =
 const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/keeper-security/leases";
 const LEASE: &str =
     "/apis/coordination.k8s.io/v1/namespaces/keeper-security/leases/keeper-injector";
+const CONFIGURATIONS: &str = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
+const VALIDATING_ONES: &str =
+    "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
 /// That it is kept too.
 const WARNINGS: &str = "--validating-webhook-configuration=keeper-injector";
 
@@ -48,6 +51,7 @@ struct Api {
     state: Arc<Mutex<Objects>>,
     events: broadcast::Sender<Value>,
     namespace_events: broadcast::Sender<Value>,
+    configuration_events: broadcast::Sender<Value>,
     address: SocketAddr,
 }
 
@@ -100,6 +104,7 @@ impl Api {
             state: Arc::new(Mutex::new(state)),
             events: broadcast::channel(100).0,
             namespace_events: broadcast::channel(100).0,
+            configuration_events: broadcast::channel(100).0,
             address: listener.local_addr().unwrap(),
         };
         let router = Router::new().fallback(answer).with_state(api.clone());
@@ -127,6 +132,20 @@ impl Api {
         let _ = self.events.send(json!({"type": kind, "object": object}));
     }
 
+    fn set_ca_bundle(&self, state: &mut Objects, bundle: Value) {
+        state.version += 1;
+        let configuration = &mut state.configuration;
+        configuration["metadata"]["resourceVersion"] = json!(state.version.to_string());
+        configuration["webhooks"][0]["clientConfig"]["caBundle"] = bundle;
+        let object = json!({
+            "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
+            "metadata": configuration["metadata"],
+        });
+        let _ = self
+            .configuration_events
+            .send(json!({"type": "MODIFIED", "object": object}));
+    }
+
     fn annotate(&self, namespace: &str, annotations: Value) {
         let object = namespace_object(namespace, &annotations);
         let mut state = self.state.lock().unwrap();
@@ -139,6 +158,14 @@ impl Api {
     fn delete_secret(&self) {
         let secret = self.state.lock().unwrap().secret.take().unwrap();
         self.tell("DELETED", &secret);
+    }
+
+    /// As somebody would who edits it.
+    fn damage_secret(&self) {
+        let mut state = self.state.lock().unwrap();
+        let mut secret = state.secret.clone().unwrap();
+        secret["data"]["tls.crt"] = json!(STANDARD.encode("garbage"));
+        let _ = self.write(&mut state, secret, "MODIFIED");
     }
 
     fn write(&self, state: &mut Objects, mut secret: Value, kind: &str) -> Response {
@@ -205,7 +232,14 @@ async fn answer(State(api): State<Api>, request: Request) -> Response {
             assert!(query.contains("fieldSelector=metadata.name%3Dkeeper-injector-tls"), "{query}");
             watched(api.events.subscribe())
         }
-        ("GET", SECRETS) => axum::Json(json!({
+        ("WATCH", CONFIGURATIONS) => {
+            assert!(query.contains("fieldSelector=metadata.name%3Dkeeper-injector"), "{query}");
+            watched(api.configuration_events.subscribe())
+        }
+        ("WATCH", VALIDATING_ONES) => {
+            Body::from_stream(stream::pending::<std::io::Result<Bytes>>()).into_response()
+        }
+        ("GET", SECRETS | CONFIGURATIONS | VALIDATING_ONES) => axum::Json(json!({
             "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList",
             "metadata": {"resourceVersion": state.version.to_string()}, "items": [],
         }))
@@ -253,14 +287,11 @@ async fn answer(State(api): State<Api>, request: Request) -> Response {
             assert!(query.contains("fieldManager=keeper-injector-certificates"), "{query}");
             assert!(query.contains("force=true"), "{query}");
             let applied: Value = serde_json::from_slice(&body).unwrap();
-            let version = &state.configuration["metadata"]["resourceVersion"];
-            if &applied["metadata"]["resourceVersion"] != version {
+            if applied["metadata"]["resourceVersion"] != state.configuration["metadata"]["resourceVersion"] {
                 return failure(409, "Conflict");
             }
-            state.version += 1;
-            state.configuration["metadata"]["resourceVersion"] = json!(state.version.to_string());
             let bundle = applied["webhooks"][0]["clientConfig"]["caBundle"].clone();
-            state.configuration["webhooks"][0]["clientConfig"]["caBundle"] = bundle;
+            api.set_ca_bundle(&mut state, bundle);
             state.applied.push(applied);
             axum::Json(state.configuration.clone()).into_response()
         }
@@ -398,25 +429,12 @@ impl Replica {
     }
 
     fn client(&self, ca_bundle: &[u8]) -> reqwest::Client {
-        let roots = reqwest::Certificate::from_pem_bundle(ca_bundle).unwrap();
-        reqwest::Client::builder()
-            .tls_certs_only(roots)
-            .resolve(SERVICE, self.https)
-            .timeout(PATIENCE)
-            .build()
-            .unwrap()
+        client(self.https, ca_bundle)
     }
 
     /// One admission as the API server does it: a new connection, with what it trusts now.
     async fn review(&self, api: &Api, namespace: &str, pod: Value) -> Value {
-        let review = json!({
-            "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
-            "request": {
-                "uid": "u", "operation": "CREATE", "namespace": namespace,
-                "kind": {"group": "", "version": "v1", "kind": "Pod"},
-                "object": pod,
-            },
-        });
+        let review = review(namespace, &pod);
         let url = format!("https://{SERVICE}:{}/mutate", self.https.port());
         let request = self.client(&api.ca_bundle().unwrap()).post(url);
         let request = request
@@ -470,6 +488,27 @@ impl Replica {
     }
 }
 
+fn client(https: SocketAddr, ca_bundle: &[u8]) -> reqwest::Client {
+    let roots = reqwest::Certificate::from_pem_bundle(ca_bundle).unwrap();
+    reqwest::Client::builder()
+        .tls_certs_only(roots)
+        .resolve(SERVICE, https)
+        .timeout(PATIENCE)
+        .build()
+        .unwrap()
+}
+
+fn review(namespace: &str, pod: &Value) -> Value {
+    json!({
+        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+        "request": {
+            "uid": "u", "operation": "CREATE", "namespace": namespace,
+            "kind": {"group": "", "version": "v1", "kind": "Pod"},
+            "object": pod,
+        },
+    })
+}
+
 async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let started = Instant::now();
     while !condition().await {
@@ -516,7 +555,7 @@ async fn two_replicas_agree_renew_and_recover_without_failing_an_admission() {
 
     // Somebody takes the caBundle away.
     let bundle = api.ca_bundle();
-    api.state.lock().unwrap().configuration["webhooks"][0]["clientConfig"]["caBundle"] = json!("");
+    api.set_ca_bundle(&mut api.state.lock().unwrap(), json!(""));
     until("the caBundle is back", async || api.ca_bundle() == bundle).await;
 
     // Renewal, with admissions all the time.
@@ -557,6 +596,10 @@ async fn two_replicas_agree_renew_and_recover_without_failing_an_admission() {
         format!("PATCH {CONFIGURATION}"),
         format!("GET {VALIDATING}"),
         format!("PATCH {VALIDATING}"),
+        format!("GET {CONFIGURATIONS}"),
+        format!("WATCH {CONFIGURATIONS}"),
+        format!("GET {VALIDATING_ONES}"),
+        format!("WATCH {VALIDATING_ONES}"),
         format!("GET {NAMESPACES}"),
         format!("WATCH {NAMESPACES}"),
     ]
@@ -699,6 +742,125 @@ async fn without_a_place_for_warnings_it_serves_all_the_same() {
         .expect("it says so");
     assert!(line.contains("ValidatingWebhookConfiguration"), "{line}");
     assert!(!log.contains(r#""level":"error""#), "{log}");
+}
+
+/// How many times the certificate is renewed; `RENEWALS=100` takes seven minutes.
+fn renewals() -> usize {
+    let asked = std::env::var("RENEWALS").ok();
+    asked.map_or(8, |asked| asked.parse().expect("RENEWALS is a number"))
+}
+
+/// Admissions that one client has had answered, each over a new connection or all over one.
+async fn admissions(
+    client: impl Fn() -> reqwest::Client,
+    url: String,
+    stop: watch::Receiver<bool>,
+) -> usize {
+    let pod = json!({"metadata": {"annotations": {}}, "spec": {"containers": []}});
+    let review = review("shop", &pod).to_string();
+    let mut answered = 0;
+    while !*stop.borrow() {
+        let request = client()
+            .post(&url)
+            .header("content-type", "application/json");
+        let answer = request.body(review.clone()).send().await;
+        let answer =
+            answer.unwrap_or_else(|error| panic!("after {answered} admissions: {error:?}"));
+        let answer: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+        assert_eq!(answer["response"]["allowed"], true, "{answer}");
+        answered += 1;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    answered
+}
+
+/// Three replicas, lifetimes of seconds, an authority every few renewals, and the Secret deleted and damaged in between; on each
+/// a client that opens a connection for each admission and trusts what the caBundle holds at that moment, as API servers do,
+/// and one that keeps its connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn renewals_under_load_fail_no_admission() {
+    provider();
+    let api = Api::start().await;
+    let folder = folder(&api);
+    let options = ["--certificate-lifetime=6s", "--ca-lifetime=30s", WARNINGS];
+    let replicas =
+        futures_util::future::join_all((0..3).map(|_| Replica::start(folder.path(), &options)))
+            .await;
+    until("all are ready", async || {
+        for replica in &replicas {
+            if replica.ready().await != "ok\n" {
+                return false;
+            }
+        }
+        true
+    })
+    .await;
+    let (stop, stopped) = watch::channel(false);
+    let mut clients = tokio::task::JoinSet::new();
+    for replica in &replicas {
+        let url = format!("https://{SERVICE}:{}/mutate", replica.https.port());
+        let kept = replica.client(&api.ca_bundle().unwrap());
+        clients.spawn(admissions(
+            move || kept.clone(),
+            url.clone(),
+            stopped.clone(),
+        ));
+        let (api, address) = (api.clone(), replica.https);
+        let anew = move || client(address, &api.ca_bundle().unwrap());
+        clients.spawn(admissions(anew, url, stopped.clone()));
+    }
+
+    let (mut certificates, mut authorities) = (BTreeSet::new(), BTreeSet::new());
+    let wanted = renewals();
+    let end = Instant::now() + PATIENCE + Duration::from_secs(5) * u32::try_from(wanted).unwrap();
+    while certificates.len() <= wanted {
+        assert!(
+            Instant::now() < end,
+            "{} renewals in time",
+            certificates.len()
+        );
+        if let Some(ended) = clients.try_join_next() {
+            panic!("a client ended: {ended:?}");
+        }
+        let kept = api.state.lock().unwrap().secret.clone();
+        if let Some(kept) = kept {
+            let data = |name: &str| kept["data"][name].to_string();
+            authorities.insert(data("ca.key"));
+            if certificates.insert(data("tls.crt")) {
+                match certificates.len() % 8 {
+                    3 => api.delete_secret(),
+                    6 => api.damage_secret(),
+                    _ => {}
+                }
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(
+        authorities.len() * 5 > wanted,
+        "{} authorities",
+        authorities.len()
+    );
+    until("all serve what is kept, and say until when", async || {
+        let kept = api.state.lock().unwrap().secret.clone().unwrap();
+        let pem = STANDARD
+            .decode(kept["data"]["tls.crt"].as_str().unwrap())
+            .unwrap();
+        let (_, pem) = x509_parser::pem::parse_x509_pem(&pem).unwrap();
+        let expires = pem.parse_x509().unwrap().validity().not_after.timestamp();
+        let mut agree = true;
+        for replica in &replicas {
+            agree &= replica.expiry().await == expires;
+        }
+        agree
+    })
+    .await;
+    stop.send_replace(true);
+    let answered = clients.join_all().await;
+    assert!(
+        answered.iter().all(|answered| *answered > wanted * 5),
+        "{answered:?}"
+    );
 }
 
 async fn refusal(folder: &Path, more: &[&str]) -> (Option<i32>, String) {

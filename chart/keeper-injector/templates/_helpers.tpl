@@ -190,7 +190,7 @@ annotations:
 
 {{/* The namespaces whose pods are sent. The old name of the value is one more condition. */}}
 {{- define "keeper-injector.namespaceSelector" -}}
-{{- $labels := merge (dict) (.Values.webhook.namespaceSelector.matchLabels | default dict) ((.Values.namespaceSelector | default dict).matchLabels | default dict) }}
+{{- $labels := merge (dict) (.Values.webhook.namespaceSelector.matchLabels | default dict) (.Values.namespaceSelector.matchLabels | default dict) }}
 {{- with $labels }}
 matchLabels: {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -201,7 +201,7 @@ matchExpressions:
   - key: keeper.security/inject
     operator: NotIn
     values: [disabled]
-{{- range list .Values.webhook.namespaceSelector (.Values.namespaceSelector | default dict) }}
+{{- range list .Values.webhook.namespaceSelector .Values.namespaceSelector }}
 {{- with .matchExpressions }}
 {{ toYaml . | indent 2 }}
 {{- end }}

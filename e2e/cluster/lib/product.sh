@@ -7,10 +7,14 @@ install_product() {
   say "installing keeper-sim and the chart"
   client kubectl get namespace keeper-sim >/dev/null 2>&1 || client kubectl create namespace keeper-sim >/dev/null
   install_keeper keeper-sim default
-  client helm upgrade keeper-injector "$repo/chart/keeper-injector" --install --wait --timeout=2m \
-    --namespace=keeper-security --create-namespace --values="$cluster_dir/manifests/values.yaml" >/dev/null
+  install_chart
   # The images have the tags that they had before.
   [[ $again == no ]] || restart_deployment keeper-security keeper-injector
+}
+
+install_chart() {
+  client helm upgrade keeper-injector "$repo/chart/keeper-injector" --install --wait --timeout=2m \
+    --namespace=keeper-security --create-namespace --values="$cluster_dir/manifests/values.yaml" >/dev/null
 }
 
 # install_keeper NAMESPACE [PODS]: a keeper-sim in a namespace, and in the namespace PODS (the same one, unless told) the Secret

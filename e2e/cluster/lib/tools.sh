@@ -37,6 +37,11 @@ build_tool() {
     # -e: what tools.go names are programs, which go list takes for a mistake.
     mapfile -t imports < <(go list -e -tags tools -f '{{join .Imports "\n"}}' .)
     CGO_ENABLED=0 nice go build -trimpath -ldflags "$flags" -o "$building/" "${imports[@]}"
+    if [[ $tool == prometheus-operator ]]; then
+      # The definitions of its kinds.
+      local module=github.com/prometheus-operator/prometheus-operator
+      install --mode=644 "$(go list -m -f '{{.Dir}}' $module)"/example/prometheus-operator-crd/*.yaml "$building/"
+    fi
   )
   # Whole or not at all; where another checkout was faster, its result is as good.
   mv --no-target-directory "$building" "$(tool_dir "$tool")" 2>/dev/null || rm -r "$building"

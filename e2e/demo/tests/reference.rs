@@ -28,7 +28,7 @@ fn sources() -> String {
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let source = fs::read_to_string(path).unwrap();
                 // Unit tests stand last in a file.
-                text.push_str(source.split("\n#[cfg(test)]").next().unwrap());
+                text.push_str(source.split("\n#[cfg(test)]\nmod tests {").next().unwrap());
             }
         }
     }
@@ -109,11 +109,116 @@ fn every_metric_of_the_reference_is_registered() {
     }
 }
 
+/// Labels that Prometheus puts on what it scrapes.
+const TARGET_LABELS: [&str; 4] = ["namespace", "pod", "job", "le"];
+
+/// What an adapter of custom metrics makes of ours.
+const DERIVED: &str = "keeper_injector_requests_per_second";
+
+/// All files below a folder of the repository, but for the reference of the metrics itself.
+fn files(folder: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(repository().join(folder)).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            let below = path.strip_prefix(repository()).unwrap();
+            found.extend(files(below.to_str().unwrap()));
+        } else if !path.ends_with("metrics.md") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// The names of our metrics in a text, each with the labels of its selector, if it has one.
+fn metrics_in(text: &str) -> Vec<(String, Vec<String>)> {
+    let mut found = Vec::new();
+    let mut rest = text;
+    while let Some(start) = rest.find("keeper_") {
+        let inside_a_word =
+            rest[..start].ends_with(|c: char| c.is_alphanumeric() || "_:".contains(c));
+        rest = &rest[start..];
+        let end = rest
+            .find(|c: char| !(c.is_ascii_lowercase() || c == '_'))
+            .unwrap_or(rest.len());
+        let (name, after) = rest.split_at(end);
+        rest = after;
+        let ours = ["keeper_injector_", "keeper_sidecar_", "keeper_build_"];
+        if inside_a_word || name == DERIVED || !ours.iter().any(|prefix| name.starts_with(prefix)) {
+            continue;
+        }
+        let selector = after
+            .strip_prefix('{')
+            .and_then(|after| after.split('}').next());
+        let labels = selector
+            .into_iter()
+            .flat_map(|selector| selector.split(','));
+        let labels = labels.map(|label| {
+            let end = label.find(['=', '!']).unwrap_or(label.len());
+            label[..end].trim().to_owned()
+        });
+        found.push((
+            name.to_owned(),
+            labels.filter(|label| !label.is_empty()).collect(),
+        ));
+    }
+    found
+}
+
+/// The process tests of webhook and sidecar compare the reference with what these serve; here, what the chart and the pages name is
+/// compared with the reference.
+#[test]
+fn every_metric_that_chart_or_docs_name_is_in_the_reference() {
+    let page = fs::read_to_string(repository().join("docs/reference/metrics.md")).unwrap();
+    let rows = page.lines().filter(|line| line.starts_with("| `keeper_"));
+    let known: Vec<(String, Vec<String>)> = rows
+        .flat_map(|row| {
+            let histogram = row.contains("| histogram |");
+            metrics_in(row.split('|').nth(1).unwrap())
+                .into_iter()
+                .flat_map(move |(name, labels)| {
+                    let suffixes: &[&str] = if histogram {
+                        &["_bucket", "_sum", "_count"]
+                    } else {
+                        &[""]
+                    };
+                    suffixes
+                        .iter()
+                        .map(move |suffix| (format!("{name}{suffix}"), labels.clone()))
+                })
+        })
+        .collect();
+    let mut named = 0;
+    let texts = ["chart/keeper-injector", "docs"]
+        .into_iter()
+        .flat_map(files);
+    for path in texts.filter(|path| !path.extension().is_some_and(|extension| extension == "svg")) {
+        // In dashboards, quotes within expressions are escaped.
+        let text = fs::read_to_string(&path).unwrap().replace('\\', "");
+        for (name, labels) in metrics_in(&text) {
+            let place = path.display();
+            let whole = format!("{name}_bucket");
+            let metric = known
+                .iter()
+                .find(|(known, _)| *known == name || *known == whole);
+            let (_, of_metric) = metric.unwrap_or_else(|| panic!("{place}: {name}"));
+            for label in labels {
+                assert!(
+                    of_metric.contains(&label) || TARGET_LABELS.contains(&label.as_str()),
+                    "{place}: {name} has no label {label}"
+                );
+            }
+            named += 1;
+        }
+    }
+    assert!(named > 100, "{named}");
+}
+
 #[test]
 fn links_between_pages_lead_somewhere() {
     let root = repository();
     let mut pages = vec![root.join("README.md"), root.join("examples/README.md")];
-    for directory in ["docs", "docs/reference"] {
+    for directory in ["docs", "docs/reference", "docs/runbooks"] {
         for entry in fs::read_dir(root.join(directory)).unwrap() {
             pages.push(entry.unwrap().path());
         }

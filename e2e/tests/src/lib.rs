@@ -2,7 +2,8 @@
 //! each works in a [`Namespace`] of its own and with a Keeper client of its own, so that all can run at once.
 //!
 //! The tests are programs, which cargo runs one after the other: `promises`, whose tests run in parallel, and
-//! `outage` and `leader`, whose tests take the webhook away and so run one at a time. `soak` takes minutes, and is run when asked for.
+//! `outage` and `leader`, whose tests take the webhook away and so run one at a time, and `monitoring`, in which it is watched. `soak`
+//! takes minutes, and is run when asked for.
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -11,7 +12,9 @@
 )]
 
 mod command;
+mod discovery;
 mod keeper;
+mod monitoring;
 mod namespace;
 pub mod node;
 pub mod pods;
@@ -21,6 +24,7 @@ mod proxy;
 pub use command::{Output, repository};
 pub use keeper::{CLIENT, Keeper};
 pub use keeper_squid::Manner;
+pub use monitoring::Monitoring;
 pub use namespace::{AUTH_SECRET, Namespace, kubectl, try_kubectl};
 pub use poll::until;
 pub use proxy::Proxy;

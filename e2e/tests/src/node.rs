@@ -28,10 +28,26 @@ pub fn try_exec(command: &[&str]) -> Output {
 /// If it fails.
 #[must_use]
 pub fn client(command: &[&str]) -> String {
+    try_client(command).expect_success(&command.join(" "))
+}
+
+/// The same, whatever comes of it.
+#[must_use]
+pub fn try_client(command: &[&str]) -> Output {
     let arguments: Vec<&str> = std::iter::once("client")
         .chain(command.iter().copied())
         .collect();
-    run("cluster", &arguments, &[], None).expect_success(&command.join(" "))
+    run("cluster", &arguments, &[], None)
+}
+
+/// Installs the chart as it was when the node came up, or takes back what was changed since.
+pub fn install_chart() -> Output {
+    run("cluster", &["install"], &[], None)
+}
+
+/// Makes the kinds of other operators known to the API server, of which the chart makes objects.
+pub fn install_definitions() {
+    let _ = run("cluster", &["definitions"], &[], None).expect_success("cluster definitions");
 }
 
 /// The folder of the components' logs.

@@ -136,7 +136,9 @@ impl Annotation {
 
     /// The fixed part of a family's name: `secret-` of `secret-<name>`.
     fn family(&self) -> Option<&'static str> {
-        self.name.split_once('<').map(|(fixed, _)| fixed)
+        // Most are none, and each annotation of a pod is held against the whole table.
+        let named = self.name.strip_suffix('>')?;
+        named.split_once('<').map(|(fixed, _)| fixed)
     }
 
     /// Whether `value` asks for nothing but what is done without the annotation.

@@ -100,10 +100,15 @@ impl CleanPath {
     /// What follows `dir/`, if this path lies below `dir`; empty if it is `dir`.
     #[must_use]
     pub fn below(&self, dir: &Self) -> Option<&str> {
-        let rest = self.0.strip_prefix(dir.0.trim_end_matches('/'))?;
+        self.below_clean(&dir.0)
+    }
+
+    /// The same with a directory that is written clean.
+    fn below_clean(&self, dir: &str) -> Option<&str> {
+        let rest = self.0.strip_prefix(dir.trim_end_matches('/'))?;
         match rest {
             "" => Some(""),
-            "/" if dir.0 == "/" => Some(""),
+            "/" if dir == "/" => Some(""),
             rest => rest.strip_prefix('/'),
         }
     }
@@ -127,7 +132,7 @@ impl CleanPath {
     /// Whether an output directly in this directory would need a mount over what a container can't do without.
     #[must_use]
     pub fn is_system(&self) -> bool {
-        SYSTEM.contains(&self.as_str()) || self.below(&Self::lenient(SYSTEM_TREE)).is_some()
+        SYSTEM.contains(&self.as_str()) || self.below_clean(SYSTEM_TREE).is_some()
     }
 
     /// Whether a file may be here, as far as the path alone tells.
@@ -149,7 +154,7 @@ impl CleanPath {
     /// A place where nothing can be published.
     pub fn check_directory(&self) -> Result<(), PathError> {
         let shown = || crate::problem::quoted(&self.0);
-        let within = |dir: &str| self.below(&Self::lenient(dir)).is_some();
+        let within = |dir: &str| self.below_clean(dir).is_some();
         if FORBIDDEN.into_iter().any(within) {
             return Err(PathError::Forbidden(shown()));
         }

@@ -10,7 +10,7 @@ use rustls_pki_types::UnixTime;
 use zeroize::Zeroizing;
 
 use super::Names;
-use super::material::{CertError, Material};
+use super::material::{CertError, Material, Validity};
 use super::plan::{BACKDATE, Policy};
 
 /// Older authorities that stay trusted. One is the rule; more come from a Secret that was deleted
@@ -58,10 +58,39 @@ fn bundle(new: String, older: Vec<String>) -> String {
     std::iter::once(new).chain(older).collect()
 }
 
-/// A new serving certificate by the current authority, which must end after it.
+/// The same with these authorities trusted too.
+pub(crate) fn trusting(current: Material, more: &[String], now: UnixTime) -> Material {
+    let present = current.valid_authorities(now);
+    let missing: Vec<String> = more
+        .iter()
+        .filter(|ca| !present.contains(ca))
+        .cloned()
+        .collect();
+    let mut present = present.into_iter();
+    match present.next() {
+        Some(first) if !missing.is_empty() => {
+            let older = missing.into_iter().chain(present).collect();
+            let ca_crt = bundle(first, older);
+            Material { ca_crt, ..current }
+        }
+        _ => current,
+    }
+}
+
+/// The same without older authorities.
+pub(crate) fn forget_older(current: Material, now: UnixTime) -> Material {
+    let mut authorities = current.valid_authorities(now);
+    authorities.truncate(1);
+    Material {
+        ca_crt: authorities.concat(),
+        ..current
+    }
+}
+
+/// A new serving certificate by the current authority, until whose end it may live.
 pub(crate) fn renew_serving(
     current: &Material,
-    authority_until: u64,
+    authority: Validity,
     names: &Names,
     policy: &Policy,
     now: UnixTime,
@@ -70,7 +99,7 @@ pub(crate) fn renew_serving(
     let signer = authorities
         .first()
         .ok_or(CertError::Pem { what: "ca.crt" })?;
-    let until = until(now, policy.certificate).min(authority_until);
+    let until = until(now, policy.certificate).min(authority.until);
     let (tls_crt, tls_key) = serving(signer, &current.ca_key, names, until, now)?;
     Ok(Material {
         ca_crt: authorities.concat(),

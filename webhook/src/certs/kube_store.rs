@@ -6,6 +6,7 @@
 //! field, it has to hold our authorities.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ use super::Material;
 use super::store::{
     Announced, Announcement, Audience, Content, Store, StoreError, Stored, Written,
 };
+use crate::owner;
 
 /// Name of our fields' owner.
 const FIELD_MANAGER: &str = "keeper-injector-certificates";
@@ -50,6 +52,7 @@ pub(crate) struct KubeStore {
     mutating: Configuration,
     validating: Option<Configuration>,
     secret: String,
+    namespace: String,
 }
 
 /// A webhook configuration. Both kinds have the same form where it matters.
@@ -84,22 +87,29 @@ impl KubeStore {
                 )
             }),
             secret: secret.to_owned(),
+            namespace: namespace.to_owned(),
         }
     }
 
-    /// Notifies `changed` whenever something happens to the Secret. Runs for ever; a lost watch is
-    /// taken up again with a growing pause.
-    pub(crate) async fn watch(self, changed: Arc<Notify>) {
-        let only_ours =
-            watcher::Config::default().fields(&format!("metadata.name={}", self.secret));
-        let events = watcher(self.metadata, only_ours).default_backoff();
-        let mut events = std::pin::pin!(events);
-        while let Some(event) = events.next().await {
-            match event {
-                Ok(_) => changed.notify_one(),
-                Err(error) => tracing::warn!(%error, "the watch on the certificates broke"),
+    /// Notifies `changed` whenever something happens to the Secret or to a webhook configuration. Runs for ever; a lost
+    /// watch is taken up again with a growing pause.
+    pub(crate) async fn watch(self, client: kube::Client, changed: Arc<Notify>) {
+        let validating = async {
+            if let Some(Configuration { name, .. }) = &self.validating {
+                watch(
+                    metadata::<ValidatingWebhookConfiguration>(&client),
+                    name,
+                    &changed,
+                )
+                .await;
             }
-        }
+        };
+        let mutating = metadata::<MutatingWebhookConfiguration>(&client);
+        tokio::join!(
+            watch(self.metadata, &self.secret, &changed),
+            watch(mutating, &self.mutating.name, &changed),
+            validating,
+        );
     }
 
     fn configuration(&self, audience: Audience) -> Option<&Configuration> {
@@ -144,10 +154,12 @@ impl Store for KubeStore {
     }
 
     async fn create(&self, new: &Material) -> Result<Written, StoreError> {
-        let object = Secret {
+        let mut object = Secret {
             type_: Some("kubernetes.io/tls".into()),
             ..self.object(new, None)
         };
+        let client = self.secrets.clone().into_client();
+        object.metadata.owner_references = owner::service_account(client, &self.namespace).await;
         let params = PostParams {
             field_manager: Some(FIELD_MANAGER.into()),
             dry_run: false,
@@ -259,6 +271,25 @@ fn announcement(webhook: &Value) -> Announcement {
         bundle: text("/clientConfig/caBundle")
             .and_then(|text| STANDARD.decode(text).ok())
             .unwrap_or_default(),
+    }
+}
+
+fn metadata<K: Resource<DynamicType = ()>>(client: &kube::Client) -> Api<PartialObjectMeta<K>> {
+    Api::all(client.clone())
+}
+
+async fn watch<K>(api: Api<PartialObjectMeta<K>>, name: &str, changed: &Notify)
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + Send + 'static,
+{
+    let only_ours = watcher::Config::default().fields(&format!("metadata.name={name}"));
+    let events = watcher(api, only_ours).default_backoff();
+    let mut events = std::pin::pin!(events);
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(_) => changed.notify_one(),
+            Err(error) => tracing::warn!(%error, name, "the watch on the certificates broke"),
+        }
     }
 }
 

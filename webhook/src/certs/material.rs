@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::crypto::CryptoProvider;
 use rustls::sign::CertifiedKey;
@@ -131,7 +132,11 @@ impl Serving {
     }
 
     /// Verifies as the API server will: now, with these authorities and nothing else.
-    fn check_chain(&self, ca: &[CertificateDer<'_>], now: UnixTime) -> Result<(), CertError> {
+    pub(crate) fn check_chain(
+        &self,
+        ca: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), CertError> {
         let anchors = ca
             .iter()
             .map(anchor_from_trusted_cert)
@@ -166,6 +171,14 @@ pub(crate) struct Inspection {
     pub(crate) authority: Option<Validity>,
     /// The serving certificate, if it may be served now.
     pub(crate) serving: Option<ServingState>,
+}
+
+impl Inspection {
+    /// Of nothing.
+    pub(crate) const NOTHING: Self = Self {
+        authority: None,
+        serving: None,
+    };
 }
 
 /// From when to when, in seconds since 1970.
@@ -230,12 +243,40 @@ impl Material {
 
     /// The authorities that are still valid, PEM, the current one first.
     pub(crate) fn valid_authorities(&self, now: UnixTime) -> Vec<String> {
-        let all = certificates(self.ca_crt.as_bytes(), "ca.crt").unwrap_or_default();
-        all.iter()
-            .filter(|ca| validity(ca, "ca.crt").is_ok_and(|(_, until)| now.as_secs() < until))
-            .map(|ca| pem(ca))
-            .collect()
+        valid_authorities(&authorities(self.ca_crt.as_bytes()), now)
     }
+
+    /// Those that a client needs to accept the serving certificate, PEM. Whether they are valid now is not asked: if a clock
+    /// is wrong, it may be ours.
+    pub(crate) fn signers(&self, provider: &CryptoProvider) -> Vec<String> {
+        let serving = Serving::from_pem(self.tls_crt.as_bytes(), self.tls_key.as_bytes(), provider);
+        let Ok(serving) = serving else {
+            return Vec::new();
+        };
+        let then = UnixTime::since_unix_epoch(Duration::from_secs(serving.expires));
+        let signed =
+            |ca: &&CertificateDer<'_>| serving.check_chain(std::slice::from_ref(*ca), then).is_ok();
+        let all = authorities(self.ca_crt.as_bytes());
+        all.iter().filter(signed).map(|ca| pem(ca)).collect()
+    }
+
+    /// The authority that signs.
+    pub(crate) fn current_authority(&self) -> Option<CertificateDer<'static>> {
+        authorities(self.ca_crt.as_bytes()).into_iter().next()
+    }
+}
+
+/// The certificates in a PEM text; none if it isn't one.
+pub(crate) fn authorities(pem: &[u8]) -> Vec<CertificateDer<'static>> {
+    certificates(pem, "").unwrap_or_default()
+}
+
+/// Those that have not ended, PEM.
+pub(crate) fn valid_authorities(all: &[CertificateDer<'_>], now: UnixTime) -> Vec<String> {
+    all.iter()
+        .filter(|ca| validity(ca, "ca.crt").is_ok_and(|(_, until)| now.as_secs() < until))
+        .map(|ca| pem(ca))
+        .collect()
 }
 
 /// Whether two PEM texts hold the same certificates in the same order.

@@ -1,11 +1,10 @@
 //! Serving certificates: an authority of our own kept in a Secret (`auto`), or files (`manual`).
 //!
-//! In `auto` mode every replica runs the same loop: read the Secret, decide by pure rules ([`plan`])
-//! whether something must be made, and adopt what stands there. Only the leader makes it, and writes it on
-//! condition that nobody else wrote meanwhile; so it does with the `caBundle`. The others serve what is in the Secret
-//! as soon as the `caBundle` trusts it. Without an election each replica may write, and on that condition two that
-//! start at once still agree. A certificate is served only after it was verified the way the API server will verify it.
+//! In `auto` mode every replica runs the same loop: read the Secret, adopt what stands there. The leader also decides by pure
+//! rules ([`plan`]) whether something must be made, and writes it on condition that nobody else wrote meanwhile. A certificate
+//! is served only after it was verified the way the API server will verify it.
 
+pub(crate) mod authority;
 pub(crate) mod auto;
 mod issue;
 pub(crate) mod kube_store;
@@ -14,6 +13,7 @@ mod material;
 mod plan;
 mod resolver;
 mod store;
+mod trust;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rustls_pki_types::UnixTime;
 
-use super::material::Inspection;
+use super::material::{Inspection, Validity};
 
 /// Certificates are valid from this long before they were made, for clients whose clock is behind.
 pub(crate) const BACKDATE: u64 = 3600;
@@ -47,20 +47,25 @@ impl Policy {
         }
     }
 
-    /// How long a new authority is only announced before it signs what is served: every API server
-    /// must have seen the `caBundle` that holds it.
-    fn overlap(&self) -> u64 {
-        (self.certificate.as_secs() / 10).min(600)
+    /// How long an authority stands in the `caBundle` before what it signed is served: every API server must have seen it.
+    pub(crate) fn overlap(&self) -> Duration {
+        (self.certificate / 10).clamp(Duration::from_secs(1), Duration::from_secs(600))
     }
 
     /// Renew when a third of the lifetime remains.
     fn renew_before(lifetime: Duration) -> u64 {
-        lifetime.as_secs() / 3
+        lifetime.as_secs().div_ceil(3)
+    }
+
+    /// Whether nothing is valid any more that was signed before an authority was made: its predecessor's key is gone.
+    pub(crate) fn outlived(&self, authority: Validity, now: UnixTime) -> bool {
+        let made = authority.from.saturating_add(BACKDATE);
+        now.as_secs() > made.saturating_add(self.certificate.as_secs())
     }
 }
 
-/// The next step for what `inspection` found at `now`.
-pub(crate) fn plan(inspection: Inspection, policy: &Policy, now: UnixTime) -> Step {
+/// The next step for what `inspection` found at `now`; `settled`: the authority has been in the `caBundle` for the overlap.
+pub(crate) fn plan(inspection: Inspection, policy: &Policy, settled: bool, now: UnixTime) -> Step {
     let now = now.as_secs();
     let Some(authority) = inspection.authority else {
         return Step::Start;
@@ -69,15 +74,14 @@ pub(crate) fn plan(inspection: Inspection, policy: &Policy, now: UnixTime) -> St
         return Step::IssueServing;
     };
     let remaining = serving.until.saturating_sub(now);
-    if remaining <= policy.overlap() {
+    if remaining <= policy.overlap().as_secs() {
         return Step::IssueServing;
     }
     if authority.until.saturating_sub(now) <= Policy::renew_before(policy.ca) {
         return Step::RotateAuthority;
     }
-    let announced = now.saturating_sub(authority.from.saturating_add(BACKDATE));
     let due = remaining <= Policy::renew_before(policy.certificate);
-    if announced >= policy.overlap() && (due || !serving.by_current_authority) {
+    if settled && (due || !serving.by_current_authority) {
         return Step::IssueServing;
     }
     Step::Keep
@@ -85,7 +89,7 @@ pub(crate) fn plan(inspection: Inspection, policy: &Policy, now: UnixTime) -> St
 
 #[cfg(test)]
 mod tests {
-    use super::super::material::{ServingState, Validity};
+    use super::super::material::ServingState;
     use super::*;
 
     const DAY: u64 = 86_400;
@@ -94,8 +98,12 @@ mod tests {
         certificate: Duration::from_secs(365 * DAY),
     };
 
-    /// Authority made at day 0, certificate ends at day `until`.
+    /// Authority made at day 0 and long known, certificate ends at day `until`.
     fn step(day: u64, until: u64, by_current_authority: bool) -> Step {
+        step_if(true, day, until, by_current_authority)
+    }
+
+    fn step_if(settled: bool, day: u64, until: u64, by_current_authority: bool) -> Step {
         let start = 1_800_000_000;
         let authority = Some(Validity {
             from: start - BACKDATE,
@@ -107,7 +115,7 @@ mod tests {
             by_current_authority,
         });
         let now = UnixTime::since_unix_epoch(Duration::from_secs(start + day * DAY));
-        plan(Inspection { authority, serving }, &POLICY, now)
+        plan(Inspection { authority, serving }, &POLICY, settled, now)
     }
 
     #[test]
@@ -117,7 +125,7 @@ mod tests {
             authority: None,
             serving: None,
         };
-        assert_eq!(plan(nothing, &POLICY, now), Step::Start);
+        assert_eq!(plan(nothing, &POLICY, true, now), Step::Start);
         let serving = Some(ServingState {
             until: u64::MAX,
             by_current_authority: false,
@@ -129,6 +137,7 @@ mod tests {
                     serving
                 },
                 &POLICY,
+                true,
                 now
             ),
             Step::Start
@@ -141,7 +150,7 @@ mod tests {
             authority,
             serving: None,
         };
-        assert_eq!(plan(half, &POLICY, now), Step::IssueServing);
+        assert_eq!(plan(half, &POLICY, false, now), Step::IssueServing);
     }
 
     #[test]
@@ -160,41 +169,52 @@ mod tests {
 
     #[test]
     fn a_new_authority_is_announced_before_it_signs() {
-        assert_eq!(step(0, 365, false), Step::Keep);
+        assert_eq!(step_if(false, 1, 365, false), Step::Keep);
         assert_eq!(
-            step(0, 100, false),
+            step_if(false, 1, 100, false),
             Step::Keep,
-            "due, but the authority is too new"
+            "due, but not every API server may know the authority"
         );
         assert_eq!(step(1, 365, false), Step::IssueServing);
     }
 
     #[test]
     fn a_certificate_about_to_end_does_not_wait_for_the_announcement() {
-        assert_eq!(step(0, 0, false), Step::IssueServing);
+        assert_eq!(step_if(false, 0, 0, false), Step::IssueServing);
     }
 
     #[test]
-    fn short_lifetimes_work_too() {
-        let policy = Policy {
-            ca: Duration::from_secs(300),
-            certificate: Duration::from_secs(30),
-        };
-        assert_eq!(policy.overlap(), 3);
+    fn the_shortest_lifetimes_leave_time_for_everything() {
+        let seconds = Duration::from_secs;
+        assert!(Policy::new(seconds(9), seconds(5)).is_err());
+        let policy = Policy::new(seconds(10), seconds(5)).unwrap();
+        assert_eq!(policy.overlap(), seconds(1));
         let at = |now: u64| {
             let authority = Some(Validity {
                 from: 10_000 - BACKDATE,
-                until: 10_300,
+                until: 10_010,
             });
             let serving = Some(ServingState {
-                until: 10_030,
+                until: 10_005,
                 by_current_authority: true,
             });
-            let now = UnixTime::since_unix_epoch(Duration::from_secs(now));
-            plan(Inspection { authority, serving }, &policy, now)
+            let now = UnixTime::since_unix_epoch(seconds(now));
+            plan(Inspection { authority, serving }, &policy, true, now)
         };
         assert_eq!(at(10_000), Step::Keep);
-        assert_eq!(at(10_019), Step::Keep);
-        assert_eq!(at(10_020), Step::IssueServing);
+        assert_eq!(at(10_002), Step::Keep);
+        assert_eq!(at(10_003), Step::IssueServing);
+    }
+
+    #[test]
+    fn an_authority_is_outlived_when_the_last_certificate_by_it_has_ended() {
+        let successor = Validity {
+            from: 1_800_000_000 - BACKDATE,
+            until: u64::MAX,
+        };
+        let at =
+            |day: u64| UnixTime::since_unix_epoch(Duration::from_secs(1_800_000_000 + day * DAY));
+        assert!(!POLICY.outlived(successor, at(365)));
+        assert!(POLICY.outlived(successor, at(366)));
     }
 }

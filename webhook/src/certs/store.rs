@@ -3,9 +3,9 @@
 
 use std::future::Future;
 
-use rustls_pki_types::UnixTime;
+use rustls_pki_types::{CertificateDer, UnixTime};
 
-use super::material::same_certificates;
+use super::material::{authorities, same_certificates};
 use super::{Material, Serving};
 
 /// What stands in the Secret.
@@ -118,6 +118,31 @@ pub(crate) struct Announcement {
 }
 
 impl Announced {
+    /// The authorities that all webhooks have.
+    pub(crate) fn authorities(&self) -> Vec<CertificateDer<'static>> {
+        let mut all = self
+            .webhooks
+            .iter()
+            .map(|webhook| authorities(&webhook.bundle));
+        let mut common = all.next().unwrap_or_default();
+        for others in all {
+            common.retain(|authority| others.contains(authority));
+        }
+        common
+    }
+
+    /// The same configuration with these authorities (PEM) in it.
+    pub(crate) fn with(&self, ca_crt: &str) -> Self {
+        let webhooks = self.webhooks.iter().map(|webhook| Announcement {
+            name: webhook.name.clone(),
+            bundle: ca_crt.into(),
+        });
+        Self {
+            version: self.version.clone(),
+            webhooks: webhooks.collect(),
+        }
+    }
+
     /// Whether all webhooks have just these authorities.
     pub(crate) fn holds(&self, ca_crt: &str) -> bool {
         self.webhooks

@@ -10,6 +10,7 @@ use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::core::ObjectMeta;
 
 use super::election::{Claim, Record, Write};
+use crate::owner;
 
 /// Name of our fields' owner.
 const FIELD_MANAGER: &str = "keeper-injector-leader";
@@ -40,6 +41,7 @@ pub(crate) trait Leases: Send + Sync {
 #[derive(Clone)]
 pub(crate) struct KubeLease {
     api: Api<Lease>,
+    namespace: String,
     name: String,
 }
 
@@ -47,6 +49,7 @@ impl KubeLease {
     pub(crate) fn new(client: kube::Client, namespace: &str, name: &str) -> Self {
         Self {
             api: Api::namespaced(client, namespace),
+            namespace: namespace.to_owned(),
             name: name.to_owned(),
         }
     }
@@ -61,7 +64,7 @@ impl Leases for KubeLease {
     }
 
     async fn write(&self, write: &Write) -> Result<Option<Record>, LeaseError> {
-        let object = Lease {
+        let mut object = Lease {
             metadata: ObjectMeta {
                 name: Some(self.name.clone()),
                 resource_version: write.version.clone(),
@@ -83,6 +86,9 @@ impl Leases for KubeLease {
                 field_manager,
                 dry_run: false,
             };
+            let client = self.api.clone().into_client();
+            object.metadata.owner_references =
+                owner::service_account(client, &self.namespace).await;
             self.api.create(&params, &object).await
         };
         match done {

@@ -8,6 +8,8 @@
     reason = "tests fail by panicking"
 )]
 
+mod uninstall;
+
 use keeper_e2e::{Namespace, kubectl, node, pods, try_kubectl, until};
 use serde_json::{Value, json};
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -8,6 +8,7 @@
 mod admission;
 mod asking;
 mod canary;
+mod chart;
 mod classic;
 mod config;
 mod defaults;
