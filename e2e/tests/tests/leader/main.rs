@@ -1,4 +1,4 @@
-//! Who leads, when leaders are deleted, killed and stopped. These tests take the webhook's replicas, so they run one at a time.
+//! Who leads, when leaders are deleted, killed and stopped. It takes the webhook's replicas, so nothing else runs beside it.
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -13,30 +13,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use webhook::{Replica, Webhook};
 
+/// One installation for all of it, since each takes two rollouts.
 #[test]
-fn a_leader_that_is_deleted_hands_over_at_once() {
-    let webhook = Webhook::with(&["leaderElection.leaseDurationSeconds=600"]);
-    let leader = webhook.leader();
-    webhook.delete(&leader);
-    // Long before the Lease has run out.
-    let next = webhook.another_leader(&leader, 30);
-    assert_ne!(next.pod, leader.pod);
-    assert!(next.logs().contains("became the leader"), "{}", next.logs());
+fn one_leads_whatever_happens_to_leaders() {
+    let webhook = Webhook::with(&["leaderElection.trafficToLeaderOnly=true"]);
+    a_leader_that_was_stopped_finds_its_term_over(&webhook);
+    a_leader_that_is_killed_is_followed(&webhook);
+    a_leader_that_is_deleted_hands_over_without_a_gap(&webhook);
 }
 
-#[test]
-fn a_leader_that_is_killed_is_followed_when_its_lease_has_run_out() {
-    let webhook = Webhook::with(&[]);
-    let leader = webhook.leader();
-    let _ = node::exec(&["kill", "-KILL", &leader.process()]);
-    // Its container starts again, and is another candidate.
-    let next = webhook.another_leader(&leader, 60);
-    assert_eq!(webhook.leading(), [next.pod]);
-}
-
-#[test]
-fn a_leader_that_was_stopped_finds_its_term_over() {
-    let webhook = Webhook::with(&[]);
+fn a_leader_that_was_stopped_finds_its_term_over(webhook: &Webhook) {
     let leader = webhook.leader();
     let process = leader.process();
     let _ = node::exec(&["kill", "-STOP", &process]);
@@ -54,30 +40,36 @@ fn a_leader_that_was_stopped_finds_its_term_over() {
     assert_eq!(leader.process(), process, "it was not restarted");
 }
 
-#[test]
-fn traffic_goes_to_the_leader_alone_and_moves_without_a_gap() {
-    let webhook = Webhook::with(&["leaderElection.trafficToLeaderOnly=true"]);
+fn a_leader_that_is_killed_is_followed(webhook: &Webhook) {
+    let leader = webhook.leader();
+    let _ = node::exec(&["kill", "-KILL", &leader.process()]);
+    // Its container starts again, and is another candidate.
+    let next = webhook.another_leader(&leader, 60);
+    assert_eq!(webhook.leading(), std::slice::from_ref(&next.pod));
+    webhook.settled();
+    leads_alone(webhook, &next);
+}
+
+/// Waits until the Service leads to the leader and nobody else.
+fn leads_alone(webhook: &Webhook, leader: &Replica) {
+    until("the Service to lead to the leader alone", 60, || {
+        (webhook.endpoints() == [leader.address()]).then_some(())
+    });
+}
+
+fn a_leader_that_is_deleted_hands_over_without_a_gap(webhook: &Webhook) {
     let namespace = Namespace::new("leader");
     let secret = [("secret", "database-credentials")];
     let pod = pods::annotated("asks", &secret, "exec sleep 3600").to_string();
-    let admit = || {
-        let arguments = ["create", "--dry-run=server", "--filename=-"];
-        namespace.try_kubectl(&arguments, Some(&pod))
-    };
-    let at_leader = |leader: &Replica| {
-        until("the Service to lead to the leader alone", 60, || {
-            (webhook.endpoints() == [leader.address()]).then_some(())
-        });
-    };
     let leader = webhook.leader();
-    at_leader(&leader);
-
+    leads_alone(webhook, &leader);
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         let admissions = scope.spawn(|| {
             let mut count = 0;
             while !over.load(Ordering::Relaxed) {
-                let answer = admit();
+                let arguments = ["create", "--dry-run=server", "--filename=-"];
+                let answer = namespace.try_kubectl(&arguments, Some(&pod));
                 assert!(answer.success, "admission {count}: {}", answer.stderr);
                 count += 1;
             }
@@ -87,18 +79,14 @@ fn traffic_goes_to_the_leader_alone_and_moves_without_a_gap() {
         webhook.delete(&leader);
         let next = webhook.another_leader(&leader, 60);
         assert_ne!(next.pod, leader.pod);
-        at_leader(&next);
+        assert!(leader.logs().contains("gave up the leadership"));
+        leads_alone(webhook, &next);
         // The former one is gone, and its successor is there.
         webhook.settled();
         drop(end);
-        assert!(admissions.join().expect("none failed") > 10);
+        let count = admissions.join().unwrap();
+        assert!(count > 10, "{count}");
     });
-
-    let leader = webhook.leader();
-    let _ = node::exec(&["kill", "-KILL", &leader.process()]);
-    let next = webhook.another_leader(&leader, 60);
-    at_leader(&next);
-    until("admission", 30, || admit().success.then_some(()));
 }
 
 /// Ends the admissions, also when the test fails.

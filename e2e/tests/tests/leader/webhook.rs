@@ -2,25 +2,20 @@
 
 use keeper_e2e::{kubectl, node, repository, try_kubectl, until};
 use serde_json::Value;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 const RELEASE: &str = "keeper-injector";
 const OWN: &str = "--namespace=keeper-security";
 
-/// The webhook, with two replicas and a quick election, held by one test at a time; as it was when the test is over.
+/// The webhook, with two replicas and a quick election, as it was when the test is over.
 pub(crate) struct Webhook {
     revision: String,
-    _alone: MutexGuard<'static, ()>,
 }
 
 impl Webhook {
     pub(crate) fn with(values: &[&str]) -> Self {
-        static ALONE: Mutex<()> = Mutex::new(());
-        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let status = node::client(&["helm", "status", RELEASE, OWN, "--output=json"]);
         let webhook = Self {
             revision: parsed(&status)["version"].to_string(),
-            _alone: alone,
         };
         let chart = repository().join("chart/keeper-injector");
         let chart = chart.to_str().unwrap();
@@ -38,7 +33,7 @@ impl Webhook {
             RELEASE,
             chart,
             OWN,
-            "--reuse-values",
+            "--reset-then-reuse-values",
             &set,
             "--wait",
             "--timeout=3m",
