@@ -28,7 +28,7 @@ use crate::certs::kube_store::KubeStore;
 use crate::certs::manual::{Manual, ManualError};
 use crate::certs::{AuthorityTooShort, Names, Policy, Resolver, unix};
 use crate::cli::{Cli, Command, Serve, TlsMode};
-use crate::leader::{HandOver, Leadership};
+use crate::leader::{HandOver, Leadership, Timing};
 use crate::metrics::{AuditMetrics, Metrics};
 use crate::namespaces::Namespaces;
 use crate::traces::Traces;
@@ -223,6 +223,7 @@ impl Webhook {
     /// # Errors
     /// Everything that can be wrong at a start; see [`Failure`].
     pub async fn bind(options: &Serve, settings: Settings) -> Result<Self, Failure> {
+        let election = election(options)?;
         let readiness = Readiness::new();
         let registry = Registry::new();
         build_info(&registry, "webhook")?;
@@ -250,8 +251,16 @@ impl Webhook {
                 namespaces
             }
         };
-        let (leadership, hand_over) =
-            leadership(options, &settings.own_namespace, &mut background).await?;
+        let (leadership, hand_over) = match election {
+            None => (Leadership::always(), None),
+            Some(timing) => {
+                let (own, election) = (&settings.own_namespace, &options.leader_election);
+                let client = client().await?;
+                let (leadership, hand_over) =
+                    leader::start(election, timing, client, own, &mut background);
+                (leadership, Some(hand_over))
+            }
+        };
         leadership.register(&registry)?;
         let parts = CertificateParts {
             names: Names::of_service(&options.service, &settings.own_namespace),
@@ -447,26 +456,20 @@ impl CertificateParts {
     }
 }
 
-/// Who acts, and what is to be done before the end.
-async fn leadership(
-    options: &Serve,
-    namespace: &str,
-    background: &mut JoinSet<()>,
-) -> Result<(Leadership, Option<HandOver>), Failure> {
+/// How a leader is elected; none: it isn't, since nobody wants it or there is nothing for it to do.
+fn election(options: &Serve) -> Result<Option<Timing>, Failure> {
     let election = &options.leader_election;
-    let refused = |why: String| Err(Failure::LeaderElection(why));
     if !election.enabled && election.traffic_to_leader_only {
-        return refused("--traffic-to-leader-only needs --leader-election true".to_owned());
+        let cure = "--traffic-to-leader-only needs --leader-election true";
+        return Err(Failure::LeaderElection(cure.to_owned()));
     }
     if !election.enabled || !options.needs_leader() {
-        return Ok((Leadership::always(), None));
+        return Ok(None);
     }
-    let (leadership, hand_over) =
-        match leader::start(election, &client().await?, namespace, background) {
-            Ok(started) => started,
-            Err(error) => return refused(error.to_string()),
-        };
-    Ok((leadership, Some(hand_over)))
+    let timing = Timing::of(election);
+    timing
+        .map(Some)
+        .map_err(|error| Failure::LeaderElection(error.to_string()))
 }
 
 async fn client() -> Result<kube::Client, Failure> {

@@ -33,6 +33,9 @@ const CONFIGURATION: &str =
     "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/keeper-injector";
 const VALIDATING: &str =
     "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/keeper-injector";
+const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/keeper-security/leases";
+const LEASE: &str =
+    "/apis/coordination.k8s.io/v1/namespaces/keeper-security/leases/keeper-injector";
 const CONFIGURATIONS: &str = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
 const VALIDATING_ONES: &str =
     "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
@@ -56,6 +59,7 @@ struct Api {
 struct Objects {
     version: u64,
     secret: Option<Value>,
+    lease: Option<Value>,
     configuration: Value,
     /// None: there is no such object.
     validating: Option<Value>,
@@ -259,6 +263,24 @@ async fn answer(State(api): State<Api>, request: Request) -> Response {
             secret["data"] = patch["data"].clone();
             api.write(&mut state, secret, "MODIFIED")
         }
+        ("GET", LEASE) => match &state.lease {
+            Some(lease) => axum::Json(lease.clone()).into_response(),
+            None => failure(404, "NotFound"),
+        },
+        ("POST", LEASES) if state.lease.is_some() => failure(409, "AlreadyExists"),
+        ("POST", LEASES) | ("PATCH", LEASE) => {
+            let mut lease: Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(lease["metadata"]["name"], "keeper-injector");
+            let before = state.lease.take().unwrap_or_default();
+            if lease["metadata"]["resourceVersion"] != before["metadata"]["resourceVersion"] {
+                state.lease = Some(before);
+                return failure(409, "Conflict");
+            }
+            state.version += 1;
+            lease["metadata"]["resourceVersion"] = json!(state.version.to_string());
+            state.lease = Some(lease.clone());
+            axum::Json(lease).into_response()
+        }
         ("GET", CONFIGURATION) => axum::Json(state.configuration.clone()).into_response(),
         ("PATCH", CONFIGURATION) => {
             assert_eq!(head.headers["content-type"], "application/apply-patch+yaml");
@@ -446,15 +468,23 @@ impl Replica {
         Ok(rest.split(',').next().unwrap().parse().unwrap())
     }
 
-    async fn expiry(&self) -> i64 {
+    async fn metric(&self, name: &str) -> i64 {
         let url = format!("http://{}/metrics", self.metrics);
         let text = reqwest::get(url).await.unwrap().text().await.unwrap();
-        let name = "keeper_injector_certificate_expiry_timestamp_seconds ";
         let line = text
             .lines()
-            .find_map(|line| line.strip_prefix(name))
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))
             .unwrap();
         line.parse().unwrap()
+    }
+
+    async fn expiry(&self) -> i64 {
+        let name = "keeper_injector_certificate_expiry_timestamp_seconds";
+        self.metric(name).await
+    }
+
+    async fn leads(&self) -> bool {
+        self.metric("keeper_injector_leader").await == 1
     }
 }
 
@@ -500,7 +530,7 @@ async fn two_replicas_agree_renew_and_recover_without_failing_an_admission() {
     let folder = folder(&api);
     // 30 s: looks every 1.5 s, renews after 20 s.
     let options = ["--certificate-lifetime=30s", "--ca-lifetime=10h", WARNINGS];
-    let (mut left, right) = tokio::join!(
+    let (mut left, mut right) = tokio::join!(
         Replica::start(folder.path(), &options),
         Replica::start(folder.path(), &options)
     );
@@ -559,6 +589,9 @@ async fn two_replicas_agree_renew_and_recover_without_failing_an_admission() {
         format!("POST {SECRETS}"),
         format!("GET {SECRET}"),
         format!("PATCH {SECRET}"),
+        format!("GET {LEASE}"),
+        format!("POST {LEASES}"),
+        format!("PATCH {LEASE}"),
         format!("GET {CONFIGURATION}"),
         format!("PATCH {CONFIGURATION}"),
         format!("GET {VALIDATING}"),
@@ -577,6 +610,11 @@ async fn two_replicas_agree_renew_and_recover_without_failing_an_admission() {
         "what the chart's roles grant"
     );
 
+    // The leader goes; the other one leads long before the Lease would have run out.
+    if right.leads().await {
+        std::mem::swap(&mut left, &mut right);
+    }
+    assert!(left.leads().await && !right.leads().await);
     let pid = rustix::process::Pid::from_raw(left.process.id().unwrap().try_into().unwrap());
     rustix::process::kill_process(pid.unwrap(), rustix::process::Signal::TERM).unwrap();
     until("it turns unready", async || {
@@ -588,6 +626,8 @@ async fn two_replicas_agree_renew_and_recover_without_failing_an_admission() {
         .unwrap()
         .unwrap();
     assert!(exit.success(), "{exit}");
+    until("the other one leads", async || right.leads().await).await;
+    assert!(left.log.lock().unwrap().contains("gave up the leadership"));
     for log in [&left.log, &right.log] {
         let log = log.lock().unwrap();
         assert!(!log.contains("PRIVATE KEY"), "{log}");
@@ -876,4 +916,22 @@ async fn bad_options_are_refused_with_the_cure() {
     let (code, text) = refusal(folder.path(), &[]).await;
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("--kubernetes-version"), "{text}");
+    for (options, part) in [
+        (
+            &["--leader-election-renew-deadline-seconds=15"][..],
+            "less than --leader-election-lease-duration-seconds",
+        ),
+        (
+            &[
+                "--leader-election=false",
+                "--traffic-to-leader-only",
+                "--pod-name=p",
+            ],
+            "--leader-election true",
+        ),
+    ] {
+        let (code, text) = refusal(folder.path(), options).await;
+        assert_eq!(code, Some(2), "{text}");
+        assert!(text.contains(part), "{text}");
+    }
 }

@@ -1,9 +1,9 @@
 //! What the end-to-end tests share. They drive the node of `e2e/cluster` as a user would, with kubectl and keeper-sim;
 //! each works in a [`Namespace`] of its own and with a Keeper client of its own, so that all can run at once.
 //!
-//! The tests are programs, which cargo runs one after the other: `promises`, whose tests run in parallel, `audit`, which installs
-//! the chart with other values, `outage`, whose tests take the webhook away and so run one at a time, and `monitoring`, in which it is
-//! watched. `soak` takes minutes, and is run when asked for.
+//! The tests are programs, which cargo runs one after the other: `promises`, whose tests run in parallel; `audit`, which installs
+//! the chart with other values; `outage` and `leader`, whose tests take the webhook away and so run one at a time; and
+//! `monitoring`, in which it is watched. `soak` takes minutes, and is run when asked for.
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,

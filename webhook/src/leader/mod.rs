@@ -27,13 +27,13 @@ use tokio::task::JoinSet;
 
 pub(crate) use self::clock::Uptime;
 use self::clock::{Clock, System};
-use self::election::Timing;
 use self::elector::Elector;
 use self::lease::KubeLease;
 use self::traffic::{KubePods, Traffic};
 use crate::cli::LeaderElection;
 
-pub(crate) use self::election::TimingError;
+pub(crate) use self::election::Timing;
+use self::election::TimingError;
 
 /// Whether this replica is the leader. Clones share it.
 #[derive(Clone)]
@@ -119,21 +119,28 @@ impl Collector for Gauge {
     }
 }
 
-/// Makes this replica a candidate, in the background, as long as it isn't asked to hand over.
-///
-/// # Errors
-/// If the durations don't fit each other.
+impl Timing {
+    /// That of the command line.
+    ///
+    /// # Errors
+    /// If the durations don't fit each other.
+    pub(crate) fn of(options: &LeaderElection) -> Result<Self, TimingError> {
+        Self::new(
+            options.lease_duration_seconds,
+            options.renew_deadline_seconds,
+            options.retry_period_seconds,
+        )
+    }
+}
+
+/// Makes this replica a candidate, in the background, until it is asked to hand over.
 pub(crate) fn start(
     options: &LeaderElection,
-    client: &kube::Client,
+    timing: Timing,
+    client: kube::Client,
     namespace: &str,
     background: &mut JoinSet<()>,
-) -> Result<(Leadership, HandOver), TimingError> {
-    let timing = Timing::new(
-        options.lease_duration_seconds,
-        options.renew_deadline_seconds,
-        options.retry_period_seconds,
-    )?;
+) -> (Leadership, HandOver) {
     let name = options.pod_name.as_deref();
     // A container that was restarted is another candidate.
     let identity = format!(
@@ -148,13 +155,13 @@ pub(crate) fn start(
         let _ = resigned.await;
     }));
     let traffic = name.filter(|_| options.traffic_to_leader_only).map(|name| {
-        let pods = KubePods::new(client.clone(), namespace, name);
+        let pods = KubePods::new(client, namespace, name);
         Traffic::new(pods, leadership.clone())
     });
     if let Some(traffic) = &traffic {
         background.spawn(traffic.clone().keep());
     }
-    Ok((leadership, HandOver { resign, traffic }))
+    (leadership, HandOver { resign, traffic })
 }
 
 /// What is left to do before this replica ends.
