@@ -77,14 +77,21 @@ pub(crate) fn plan(inspection: Inspection, policy: &Policy, settled: bool, now: 
     if remaining <= policy.overlap().as_secs() {
         return Step::IssueServing;
     }
-    if authority.until.saturating_sub(now) <= Policy::renew_before(policy.ca) {
+    let left = authority.until.saturating_sub(now);
+    if left <= Policy::renew_before(policy.ca) || too_long(left, policy.ca) {
         return Step::RotateAuthority;
     }
-    let due = remaining <= Policy::renew_before(policy.certificate);
+    let due = remaining <= Policy::renew_before(policy.certificate)
+        || too_long(remaining, policy.certificate);
     if settled && (due || !serving.by_current_authority) {
         return Step::IssueServing;
     }
     Step::Keep
+}
+
+/// Made when lifetimes were longer. (An hour more is a matter of clocks.)
+fn too_long(left: u64, lifetime: Duration) -> bool {
+    left > lifetime.as_secs().saturating_add(BACKDATE)
 }
 
 #[cfg(test)]
@@ -204,6 +211,27 @@ mod tests {
         assert_eq!(at(10_000), Step::Keep);
         assert_eq!(at(10_002), Step::Keep);
         assert_eq!(at(10_003), Step::IssueServing);
+    }
+
+    #[test]
+    fn shortened_lifetimes_take_effect_at_once() {
+        assert_eq!(step(0, 366, true), Step::IssueServing);
+        assert_eq!(
+            step_if(false, 0, 366, true),
+            Step::Keep,
+            "but not by an authority that is new"
+        );
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(1_800_000_000));
+        let authority = Some(Validity {
+            from: 1_700_000_000,
+            until: 1_800_000_000 + 3651 * DAY,
+        });
+        let serving = Some(ServingState {
+            until: 1_800_000_000 + 300 * DAY,
+            by_current_authority: true,
+        });
+        let step = plan(Inspection { authority, serving }, &POLICY, true, now);
+        assert_eq!(step, Step::RotateAuthority);
     }
 
     #[test]
