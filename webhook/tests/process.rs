@@ -589,6 +589,8 @@ async fn two_replicas_agree_renew_and_recover_without_failing_an_admission() {
         format!("POST {SECRETS}"),
         format!("GET {SECRET}"),
         format!("PATCH {SECRET}"),
+        // Everybody may ask who he is.
+        "POST /apis/authentication.k8s.io/v1/selfsubjectreviews".to_owned(),
         format!("GET {LEASE}"),
         format!("POST {LEASES}"),
         format!("PATCH {LEASE}"),
