@@ -82,8 +82,13 @@ fn what_the_chart_makes_is_scraped_and_every_query_finds_something() {
     for query in EMPTY_WHILE_HEALTHY {
         assert!(open.remove(query), "no page has {query}");
     }
-    // The rates see a second refresh after 15 s, and the rules follow.
+    // The rates see a second refresh after 15 s, and the rules follow; for those of admissions, somebody makes pods all the while.
+    let pod = pods::annotated("never-made", &[secret], "true").to_string();
     until("data for the queries that were printed last", 120, || {
+        let asked = ["create", "--dry-run=server", "--filename=-"];
+        let _ = namespace
+            .try_kubectl(&asked, Some(&pod))
+            .expect_success("a dry run");
         let before = open.len();
         open.retain(|query| monitoring.query(query).is_empty());
         if open.len() < before {
