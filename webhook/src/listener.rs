@@ -47,7 +47,8 @@ pub(crate) struct Drain {
     pub(crate) deadline: Duration,
 }
 
-/// Serves `router` until `shutdown` completes, then drains: unready at once, open for a while, closed
+/// Serves `router` from when `started` completes, until when connections wait to be accepted; serves
+/// until `shutdown` completes, then drains: unready at once, open for a while, closed
 /// when everything in flight is answered or the deadline passed.
 pub(crate) async fn serve(
     listener: TcpListener,
@@ -55,6 +56,7 @@ pub(crate) async fn serve(
     router: Router,
     readiness: Readiness,
     drain: Drain,
+    started: impl Future<Output = ()>,
     shutdown: impl Future<Output = ()>,
 ) {
     let server = Arc::new(Server {
@@ -72,7 +74,15 @@ pub(crate) async fn serve(
         sleep(drain.delay).await;
         latch
     };
-    let _unready = accept(&listener, &server, &mut connections, &closing, end).await;
+    let mut end = pin!(end);
+    let ended = tokio::select! {
+        unready = &mut end => Some(unready),
+        () = started => None,
+    };
+    let _unready = match ended {
+        Some(unready) => unready,
+        None => accept(&listener, &server, &mut connections, &closing, end).await,
+    };
     drop(listener);
     let _ = close.send(true);
     let drained = async { while connections.join_next().await.is_some() {} };
@@ -269,6 +279,7 @@ mod tests {
             router,
             Readiness::new(),
             drain,
+            async {},
             shutdown,
         ));
         let client = || {

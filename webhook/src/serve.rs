@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::admission::Admission;
 use crate::api_version::ApiVersion;
@@ -34,6 +34,11 @@ use crate::namespaces::Namespaces;
 use crate::traces::Traces;
 use crate::{http, leader, listener, render, verify};
 
+/// How long a replica that starts lets connections wait for what it can't answer without. A replica whose process was killed is
+/// asked again as soon as its port is open, and what it refused then would be lost.
+const START_PATIENCE: Duration = Duration::from_secs(5);
+/// Between two looks at that.
+const START_LOOK: Duration = Duration::from_millis(10);
 /// What the audit sink gets at the end, even where the answers took all the time that there was.
 const LAST_ENTRIES: Duration = Duration::from_secs(1);
 
@@ -208,6 +213,8 @@ pub struct Webhook {
     traces: Arc<Traces>,
     hand_over: Option<HandOver>,
     drain: listener::Drain,
+    api: ApiVersion,
+    resolver: Arc<Resolver>,
 }
 
 /// The audit sink's task, which outlives the last answer.
@@ -288,8 +295,10 @@ impl Webhook {
             TlsMode::Manual => parts.manual(options, &mut background)?,
         }
 
+        let version = api.clone();
         let decide = move |pod: &serde_json::Value, namespace: Namespace<'_>| {
-            api.cluster()
+            version
+                .cluster()
                 .map(|cluster| admit(pod, namespace, &settings, &cluster))
         };
         let traces = Arc::new(Traces::from_environment().map_err(Failure::Traces)?);
@@ -306,7 +315,7 @@ impl Webhook {
         Ok(Self {
             https: bind(options.listen).await?,
             metrics: bind(options.metrics_listen).await?,
-            tls: listener::tls_config(resolver, provider)?,
+            tls: listener::tls_config(Arc::clone(&resolver) as _, provider)?,
             router: http::router(admission, readiness.clone()),
             readiness,
             registry,
@@ -318,6 +327,8 @@ impl Webhook {
                 delay: options.drain_delay_seconds,
                 deadline: options.drain_deadline_seconds,
             },
+            api,
+            resolver,
         })
     }
 
@@ -354,6 +365,8 @@ impl Webhook {
             traces,
             hand_over,
             drain,
+            api,
+            resolver,
         } = self;
         tracing::info!(
             https = https.local_addr().ok().map(tracing::field::display),
@@ -365,6 +378,14 @@ impl Webhook {
             let _ = stopped.await;
         });
         let health = tokio::spawn(health);
+        let known = async {
+            while resolver.current().is_none() || api.cluster().is_none() {
+                sleep(START_LOOK).await;
+            }
+        };
+        let started = async {
+            let _ = timeout(START_PATIENCE, known).await;
+        };
         let (told, end) = oneshot::channel();
         let shutdown = async {
             shutdown.await;
@@ -374,7 +395,7 @@ impl Webhook {
             }
         };
         let ended = tokio::select! {
-            () = listener::serve(https, tls, router, readiness, drain, shutdown) => Ok(()),
+            () = listener::serve(https, tls, router, readiness, drain, started, shutdown) => Ok(()),
             Some(_) = background.join_next() => Err(Failure::Background),
         };
         if let Some(sink) = sink {

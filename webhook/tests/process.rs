@@ -72,6 +72,8 @@ struct Objects {
     new_namespaces: BTreeMap<String, Value>,
     /// Lists of namespaces are refused.
     no_lists: bool,
+    /// The version is not told.
+    no_version: bool,
     /// Namespaces of which nobody ever hears.
     silent: BTreeSet<String>,
 }
@@ -223,6 +225,7 @@ async fn answer(State(api): State<Api>, request: Request) -> Response {
     let mut state = api.state.lock().unwrap();
     state.asked.insert(format!("{verb} {path}"));
     match (verb, path) {
+        ("GET", "/version") if state.no_version => failure(503, "ServiceUnavailable"),
         ("GET", "/version") => axum::Json(json!({
             "major": "1", "minor": "35+", "gitVersion": "v1.35.4", "buildDate": "", "compiler": "gc",
             "gitCommit": "", "gitTreeState": "", "goVersion": "", "platform": "",
@@ -728,6 +731,61 @@ async fn namespaces_are_known_before_it_is_ready_and_watched_from_then_on() {
 }
 
 /// Nobody waits for warnings: what is wrong with their configuration holds no pod up.
+/// After a kill its endpoint is still there: whoever calls as soon as the port is open is not to be lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_calls_while_it_starts_waits_for_the_answer() {
+    provider();
+    let api = Api::start().await;
+    let folder = folder(&api);
+    let first = Replica::start(folder.path(), &[]).await;
+    until("a caBundle", async || api.ca_bundle().is_some()).await;
+    drop(first);
+    {
+        let mut state = api.state.lock().unwrap();
+        state.no_version = true;
+        state.asked.clear();
+    }
+    let replica = Replica::start(folder.path(), &[]).await;
+    let (interval, ()) = tokio::join!(replica.interval(&api, "shop"), async {
+        until("it asks for the version", async || {
+            api.state.lock().unwrap().asked.contains("GET /version")
+        })
+        .await;
+        api.state.lock().unwrap().no_version = false;
+    });
+    assert_eq!(interval, Ok(300));
+}
+
+/// Connections beyond the limit of open files wait. It neither ends nor spins, and goes on when there are some again.
+#[tokio::test(flavor = "multi_thread")]
+async fn out_of_file_descriptors_it_rests_and_goes_on() {
+    const SPINNING: usize = 50;
+    provider();
+    let api = Api::start().await;
+    let folder = folder(&api);
+    let replica = Replica::start(folder.path(), &[]).await;
+    until("it is ready", async || replica.ready().await == "ok\n").await;
+    let pid = i32::try_from(replica.process.id().unwrap()).unwrap();
+    let pid = rustix::process::Pid::from_raw(pid);
+    let limit = rustix::process::Rlimit {
+        current: Some(48),
+        maximum: Some(48),
+    };
+    rustix::process::prlimit(pid, rustix::process::Resource::Nofile, limit).unwrap();
+    let mut idle = Vec::new();
+    for _ in 0..64 {
+        idle.push(tokio::net::TcpStream::connect(replica.https).await.unwrap());
+    }
+    let complaints = || {
+        let log = replica.log.lock().unwrap();
+        log.matches("cannot accept a connection").count()
+    };
+    until("it has run out several times", async || complaints() > 3).await;
+    drop(idle);
+    replica.admit(&api).await;
+    assert!(complaints() < SPINNING, "{} complaints", complaints());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_place_for_warnings_it_serves_all_the_same() {
     provider();
