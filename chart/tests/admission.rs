@@ -6,19 +6,64 @@ use serde_json::{Value, json};
 
 use crate::helm::{Objects, refusal, render};
 
+/// The first of those that pods are sent to; the rest are its retries.
 fn webhook(objects: &Objects) -> &Value {
-    only_webhook(objects, "MutatingWebhookConfiguration")
+    &objects.the("MutatingWebhookConfiguration")["webhooks"][0]
 }
 
 /// The one of the warnings about workloads.
 fn check(objects: &Objects) -> &Value {
-    only_webhook(objects, "ValidatingWebhookConfiguration")
-}
-
-fn only_webhook<'a>(objects: &'a Objects, kind: &str) -> &'a Value {
-    let webhooks = objects.the(kind)["webhooks"].as_array().unwrap();
+    let webhooks = objects.the("ValidatingWebhookConfiguration")["webhooks"]
+        .as_array()
+        .unwrap();
     assert_eq!(webhooks.len(), 1);
     &webhooks[0]
+}
+
+/// The API server repeats no call: each retry is the same webhook, called if the pod passed those before without our containers.
+/// What the user says of failures is the last one's.
+#[test]
+fn a_failed_call_is_repeated_and_the_last_failure_counts() {
+    for (retries, policy) in [(0, "Fail"), (2, "Fail"), (5, "Ignore")] {
+        let objects = render(&format!(
+            "{{webhook: {{retries: {retries}, failurePolicy: {policy}, timeoutSeconds: 7}}}}"
+        ));
+        let webhooks = objects.the("MutatingWebhookConfiguration")["webhooks"]
+            .as_array()
+            .unwrap();
+        assert_eq!(webhooks.len(), retries + 1);
+        for (index, webhook) in webhooks.iter().enumerate() {
+            let last = index == retries;
+            let expected = match last {
+                true => (policy, 7),
+                false => ("Ignore", 3),
+            };
+            assert_eq!(webhook["failurePolicy"], expected.0, "{index}");
+            assert_eq!(webhook["timeoutSeconds"], expected.1, "{index}");
+            let conditions = webhook["matchConditions"].as_array().unwrap();
+            assert_eq!(conditions[0], webhooks[0]["matchConditions"][0]);
+            if index > 0 {
+                assert_eq!(
+                    webhook["name"],
+                    format!("retry-{index}.inject.keeper.security")
+                );
+                assert_eq!(conditions[1]["name"], "is-not-injected");
+            }
+            // The same client of the API server's, with the same connections.
+            for key in [
+                "clientConfig",
+                "rules",
+                "namespaceSelector",
+                "sideEffects",
+                "reinvocationPolicy",
+            ] {
+                assert_eq!(webhook[key], webhooks[0][key], "{index} {key}");
+            }
+        }
+    }
+    let short = render("{webhook: {timeoutSeconds: 2}}");
+    assert_eq!(webhook(&short)["timeoutSeconds"], 2);
+    assert!(refusal("{webhook: {retries: 6}}").contains("retries"));
 }
 
 /// Only a pod whose annotation is there and not false, in any case, may ever wait for us: `failurePolicy: Fail` hangs on it.
@@ -37,7 +82,8 @@ fn only_pods_that_ask_are_sent() {
         webhook["rules"],
         json!([{"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"], "scope": "Namespaced"}])
     );
-    assert_eq!(webhook["failurePolicy"], "Fail");
+    let all = objects.the("MutatingWebhookConfiguration")["webhooks"].as_array();
+    assert_eq!(all.unwrap().last().unwrap()["failurePolicy"], "Fail");
 }
 
 #[test]
@@ -64,7 +110,6 @@ fn a_dry_run_and_a_second_look_are_declared_safe() {
     assert_eq!(webhook["sideEffects"], "None");
     assert_eq!(webhook["reinvocationPolicy"], "IfNeeded");
     assert_eq!(webhook["matchPolicy"], "Equivalent");
-    assert_eq!(webhook["timeoutSeconds"], 10);
     assert_eq!(webhook["admissionReviewVersions"], json!(["v1"]));
 }
 

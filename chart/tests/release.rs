@@ -105,8 +105,8 @@ fn the_value_files_are_what_they_are_for() {
     assert!(dev.of("PodDisruptionBudget").is_empty());
     assert_eq!(prod.the("PodDisruptionBudget")["spec"]["minAvailable"], 2);
     assert_eq!(prod.of("NetworkPolicy").len(), 1);
-    let webhook = &prod.the("MutatingWebhookConfiguration")["webhooks"][0];
-    assert_eq!(webhook["failurePolicy"], "Fail");
+    let tries = prod.the("MutatingWebhookConfiguration")["webhooks"].as_array();
+    assert_eq!(tries.unwrap().last().unwrap()["failurePolicy"], "Fail");
 }
 
 #[test]

@@ -222,6 +222,12 @@ matchExpressions:
 {{- mulf $number (get $factors (regexFind "[A-Za-z]*$" $text)) | ceil | int64 }}
 {{- end }}
 
+{{- /* CEL: whether a pod has a container of ours, told as the webhook tells it, by its name and its config. Every shape has one among the
+init containers. */}}
+{{- define "keeper-injector.isInjected" -}}
+object.spec.?initContainers.orValue([]).exists(c, c.name.matches('^keeper-(init|sidecar)(-[0-9]+)?$') && c.?env.orValue([]).exists(e, e.name == 'KEEPER_AGENT_CONFIG'))
+{{- end }}
+
 {{- /* CEL: whether a pod asks for injection. What the webhook reads as "false" is what this does: in any case, with blanks around it. */}}
 {{- define "keeper-injector.asksForInjection" -}}
 object.metadata.?annotations[?'keeper.security/inject'].orValue('false').trim().lowerAscii() != 'false'
