@@ -1,7 +1,7 @@
 # The commands of the project. Each target installs or builds what it needs.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint images cluster cluster-down e2e alerts soak bench throttling
+.PHONY: help demo test lint images cluster cluster-down e2e alerts soak chaos bench throttling
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ alerts: images ## things are broken on the node until alerts fire; their runbook
 
 soak: images ## minutes of random edits, faults and kills on the node, against a model
 	./e2e/cluster/cluster test --test soak -- --ignored --nocapture
+
+chaos: images ## minutes of killed, paused and evicted replicas on the node, from a seed
+	./e2e/cluster/cluster test --test chaos -- --ignored --nocapture
 
 bench: ## what the webhook and the agent take, and how long pods take to start, as tables; needs root
 	./bench/run

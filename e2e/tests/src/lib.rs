@@ -20,6 +20,7 @@ pub mod node;
 pub mod pods;
 mod poll;
 mod proxy;
+pub mod webhook;
 
 pub use command::{Output, repository};
 pub use keeper::{CLIENT, Keeper};

@@ -75,13 +75,36 @@ pub fn logs() -> PathBuf {
 /// If no node is up.
 #[must_use]
 pub fn root() -> PathBuf {
+    supervisor().join("root")
+}
+
+/// The node's network, to be entered by this machine's root.
+///
+/// # Panics
+/// If no node is up.
+#[must_use]
+pub fn network() -> PathBuf {
+    supervisor().join("ns/net")
+}
+
+/// Moves the thread that calls it into the node's network.
+///
+/// # Panics
+/// If no node is up, or this isn't root.
+pub fn enter() {
+    let network = std::fs::File::open(network()).expect("the node has a network");
+    keeper_load::enter(&network);
+}
+
+/// The process that all others of the node belong to.
+fn supervisor() -> PathBuf {
     let supervisor =
         std::fs::read_to_string(state().join("supervisor")).expect("the node has a supervisor");
     let pid = supervisor
         .split_whitespace()
         .next()
         .expect("its file has the process");
-    Path::new("/proc").join(pid).join("root")
+    Path::new("/proc").join(pid)
 }
 
 /// What a process of the node sees as its root directory.
@@ -163,12 +186,21 @@ fn state() -> PathBuf {
 /// If it doesn't run.
 #[must_use]
 pub fn process_of(container_id: &str) -> String {
+    try_process_of(container_id).expect("the container runs")
+}
+
+/// The same; none if it doesn't run.
+///
+/// # Panics
+/// If containerd doesn't answer.
+#[must_use]
+pub fn try_process_of(container_id: &str) -> Option<String> {
     let id = container_id.trim_start_matches("containerd://");
     let tasks = exec(&["ctr", "--namespace=k8s.io", "tasks", "ls"]);
-    tasks
+    let mut task = tasks
         .lines()
-        .find(|line| line.starts_with(id))
-        .and_then(|line| line.split_whitespace().nth(1))
-        .expect("the container runs")
-        .to_owned()
+        .find(|line| line.starts_with(id))?
+        .split_whitespace()
+        .skip(1);
+    task.next().map(str::to_owned)
 }

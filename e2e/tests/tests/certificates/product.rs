@@ -42,7 +42,7 @@ impl Product {
     }
 
     pub(crate) fn upgrade(&self) {
-        helm_upgrade(&self.values.lock().unwrap());
+        helm_upgrade(&self.values.lock().unwrap(), &[NO_RETRIES]);
     }
 
     /// What helm applied.
@@ -84,27 +84,32 @@ impl Drop for Product {
                 eprintln!("{log}");
             }
         }
-        helm_upgrade(&json!({}));
+        helm_upgrade(&json!({}), &[]);
     }
 }
 
-fn helm_upgrade(values: &Value) {
+/// A call that fails is to be seen.
+const NO_RETRIES: &str = "--set=webhook.retries=0";
+
+fn helm_upgrade(values: &Value, more: &[&str]) {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(values.to_string().as_bytes()).unwrap();
-    let (chart, usual) = ("chart/keeper-injector", "e2e/cluster/manifests/values.yaml");
-    let _ = node::client(&[
+    let chart = repository().join("chart/keeper-injector");
+    let usual = repository().join("e2e/cluster/manifests/values.yaml");
+    let command = [
         "helm",
         "upgrade",
         "keeper-injector",
-        repository().join(chart).to_str().unwrap(),
+        chart.to_str().unwrap(),
         "--wait",
         "--timeout=2m",
         OWN,
         "--values",
-        repository().join(usual).to_str().unwrap(),
+        usual.to_str().unwrap(),
         "--values",
         file.path().to_str().unwrap(),
-    ]);
+    ];
+    let _ = node::client(&[&command, more].concat());
     // Old pods may still be on their way out.
     until("no more than the new pods", 60, || {
         (pods().len() == 2).then_some(())

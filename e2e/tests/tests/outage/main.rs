@@ -1,81 +1,14 @@
 //! What the product promises when the webhook is not there, or is only just starting. These tests take it away from everybody,
 //! so they run one at a time, and never beside those of `promises`.
-#![expect(
-    clippy::expect_used,
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::print_stderr,
-    reason = "tests fail by panicking"
-)]
+#![expect(clippy::print_stderr, reason = "a test that fails prints what it saw")]
 
 mod uninstall;
 
+use keeper_e2e::webhook::{OWN, Replica, Webhook};
 use keeper_e2e::{Namespace, kubectl, node, pods, try_kubectl, until};
 use serde_json::{Value, json};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
-const DEPLOYMENT: &str = "deployment/keeper-injector";
-const OWN: &str = "--namespace=keeper-security";
 const TLS_SECRET: &str = "keeper-injector-tls";
-
-/// The webhook, held by one test at a time; as many replicas as before when the test is over.
-struct Webhook {
-    _alone: MutexGuard<'static, ()>,
-    replicas: u64,
-}
-
-impl Webhook {
-    fn take() -> Self {
-        static ALONE: Mutex<()> = Mutex::new(());
-        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-        let replicas = kubectl(&["get", DEPLOYMENT, OWN, "--output=jsonpath={.spec.replicas}"])
-            .parse()
-            .unwrap();
-        Self {
-            _alone: alone,
-            replicas,
-        }
-    }
-
-    fn scale(&self, replicas: u64) {
-        let _ = kubectl(&["scale", DEPLOYMENT, OWN, &format!("--replicas={replicas}")]);
-        until("the replicas", 60, || {
-            (webhook_pods().len() as u64 == replicas).then_some(())
-        });
-        let _ = kubectl(&["rollout", "status", DEPLOYMENT, OWN, "--timeout=60s"]);
-    }
-}
-
-impl Drop for Webhook {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let logs = try_kubectl(&["logs", DEPLOYMENT, OWN, "--all-pods", "--tail=40"], None);
-            eprintln!("{}{}", logs.stdout, logs.stderr);
-            let _ = try_kubectl(
-                &[
-                    "scale",
-                    DEPLOYMENT,
-                    OWN,
-                    &format!("--replicas={}", self.replicas),
-                ],
-                None,
-            );
-            let _ = try_kubectl(
-                &["rollout", "status", DEPLOYMENT, OWN, "--timeout=60s"],
-                None,
-            );
-        } else {
-            self.scale(self.replicas);
-        }
-    }
-}
-
-fn webhook_pods() -> Vec<Value> {
-    let selector = "--selector=app.kubernetes.io/name=keeper-injector";
-    let list: Value =
-        serde_json::from_str(&kubectl(&["get", "pods", OWN, selector, "--output=json"])).unwrap();
-    list["items"].as_array().unwrap().clone()
-}
 
 #[test]
 fn without_the_webhook_other_pods_start_and_annotated_ones_are_refused() {
@@ -165,11 +98,14 @@ impl Ignoring {
         Self
     }
 
+    /// Of the last try, whose failure counts.
     fn set(policy: &str) {
-        let patch =
-            json!([{"op": "replace", "path": "/webhooks/0/failurePolicy", "value": policy}]);
-        let patch = format!("--patch={patch}");
         let name = "mutatingwebhookconfiguration/keeper-injector";
+        let tries = kubectl(&["get", name, "--output=jsonpath={.webhooks[*].name}"]);
+        let last = tries.split_whitespace().count() - 1;
+        let path = format!("/webhooks/{last}/failurePolicy");
+        let patch = json!([{"op": "replace", "path": path, "value": policy}]);
+        let patch = format!("--patch={patch}");
         let patched = try_kubectl(&["patch", name, "--type=json", &patch], None);
         assert!(
             patched.success || std::thread::panicking(),
@@ -274,12 +210,13 @@ fn two_replicas_that_start_at_once_agree_on_one_authority() {
 fn a_new_certificate_is_served_without_a_restart() {
     let webhook = Webhook::take();
     webhook.scale(2);
-    let names = |pods: Vec<Value>| {
-        pods.into_iter()
-            .map(|pod| pod["metadata"]["uid"].to_string())
+    let names = || {
+        let replicas = webhook.replicas().into_iter();
+        replicas
+            .map(|replica| replica.name().to_owned())
             .collect::<Vec<_>>()
     };
-    let before = names(webhook_pods());
+    let before = names();
     let authority = ca_bundle();
     let _ = kubectl(&["delete", "secret", TLS_SECRET, OWN]);
     until("a new authority", 90, || {
@@ -288,10 +225,13 @@ fn a_new_certificate_is_served_without_a_restart() {
     until("both replicas to serve it", 90, || {
         (served_by_each() == 2).then_some(())
     });
-    assert_eq!(names(webhook_pods()), before);
-    for pod in webhook_pods() {
-        assert_eq!(pod["status"]["containerStatuses"][0]["restartCount"], 0);
-    }
+    assert_eq!(names(), before);
+    assert!(
+        webhook
+            .replicas()
+            .iter()
+            .all(|replica| replica.restarts() == 0)
+    );
     drop(webhook);
 }
 
@@ -310,11 +250,10 @@ fn served_by_each() -> usize {
         -servername keeper-injector-webhook.keeper-security.svc -verify_hostname keeper-injector-webhook.keeper-security.svc \
         </dev/null 2>/dev/null || true";
     let bundle = ca_bundle();
-    let addresses = webhook_pods()
-        .into_iter()
-        .map(|pod| pod["status"]["podIP"].as_str().expect("it runs").to_owned());
-    let answers =
-        addresses.map(|address| node::exec(&["sh", "-c", check, "sh", &address, &bundle]));
+    let replicas = Webhook::all();
+    let addresses = replicas.iter().filter_map(Replica::address);
+    let answers = addresses
+        .map(|address| node::exec(&["sh", "-c", check, "sh", &address.to_string(), &bundle]));
     answers
         .filter(|answer| answer.contains("Verify return code: 0 (ok)"))
         .count()
