@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 
 /// Own lifetimes of seconds: some renewals, and two authorities at least; and all the while GitOps tools see no drift.
 #[test]
+#[ignore = "takes minutes: make e2e-full"]
 fn auto_renews_and_rotates_without_a_refused_pod_or_a_drift() {
     let product = Product::with(&json!({
         "tls": {"auto": {"certificateLifetime": "30s", "caLifetime": "70s"}},
@@ -63,6 +64,7 @@ fn auto_renews_and_rotates_without_a_refused_pod_or_a_drift() {
 
 /// The kubelet brings a changed Secret, and it is served without a restart; another authority is announced before.
 #[test]
+#[ignore = "takes minutes: make e2e-full"]
 fn manual_certificates_are_taken_up_while_pods_are_created() {
     let (old, new) = (Issuer::new("old"), Issuer::new("new"));
     write_secret("own-certificate", &old.issue());
@@ -94,6 +96,7 @@ fn manual_certificates_are_taken_up_while_pods_are_created() {
 
 /// cert-manager's own schemas take the chart's objects. Its controllers are not here: the test writes what they would.
 #[test]
+#[ignore = "takes minutes: make e2e-full"]
 fn what_cert_manager_issues_is_served_and_taken_up() {
     // Dropped last: the chart's objects are of these kinds.
     let _schemas = Schemas::install();
