@@ -2,6 +2,8 @@
 //! the reference page all read this table.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::LazyLock;
 
 /// What all annotations start with.
 pub const PREFIX: &str = "keeper.security/";
@@ -155,14 +157,24 @@ impl Annotation {
 /// Finds an annotation by its name without prefix. A family gives what stands for `<name>`, too.
 #[must_use]
 pub fn find(name: &str) -> Option<(&'static Annotation, Option<&str>)> {
-    if let Some(exact) = TABLE.iter().find(|a| a.name == name) {
-        return exact.family().is_none().then_some((exact, None));
+    if let Some(exact) = BY_NAME.get(name) {
+        return exact.family().is_none().then_some((*exact, None));
     }
-    TABLE.iter().find_map(|a| {
-        let rest = name.strip_prefix(a.family()?)?;
-        (!rest.is_empty()).then_some((a, Some(rest)))
+    FAMILIES.iter().find_map(|(family, a)| {
+        let rest = name.strip_prefix(family)?;
+        (!rest.is_empty()).then_some((*a, Some(rest)))
     })
 }
+
+/// An admission asks some forty times.
+static BY_NAME: LazyLock<HashMap<&str, &Annotation>> =
+    LazyLock::new(|| TABLE.iter().map(|a| (a.name, a)).collect());
+static FAMILIES: LazyLock<Vec<(&str, &Annotation)>> = LazyLock::new(|| {
+    TABLE
+        .iter()
+        .filter_map(|a| Some((a.family()?, a)))
+        .collect()
+});
 
 /// The known name that is most like `name`.
 #[must_use]

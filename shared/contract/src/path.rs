@@ -80,6 +80,9 @@ impl CleanPath {
     /// The path of a mount as the container runtime takes it: any text means some path. `..` is resolved.
     #[must_use]
     pub fn lenient(text: &str) -> Self {
+        if is_clean(text) {
+            return Self(text.to_owned());
+        }
         let mut parts: Vec<&str> = Vec::new();
         for part in text.split('/') {
             match part {
@@ -194,6 +197,13 @@ impl fmt::Display for CleanPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// Whether a path is written as [`CleanPath`] keeps it, as nearly all are.
+fn is_clean(text: &str) -> bool {
+    let is_name = |part: &[u8]| !matches!(part, b"" | b"." | b"..");
+    text.strip_prefix('/')
+        .is_some_and(|rest| rest.as_bytes().split(|byte| *byte == b'/').all(is_name))
 }
 
 /// The name that a record's title gives its file: lower case, spaces and slashes become dashes.
