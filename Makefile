@@ -14,6 +14,7 @@ test: lint ## everything that needs no cluster
 	./e2e/keeper-sim/sdk/run install
 	./e2e/squid/install
 	./shared/agent/tests/readers/run install
+	./images/spdx/run install
 	cargo test --workspace --exclude keeper-e2e --exclude keeper-chart
 	cargo test -p keeper-webhook --features otlp --test traces
 	./chart/test
