@@ -1,7 +1,7 @@
 # The commands of the project. Each target installs or builds what it needs.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint images cluster cluster-down e2e e2e-full alerts soak chaos bench throttling
+.PHONY: help demo test lint images reproducible release-check cluster cluster-down e2e e2e-full alerts soak chaos bench throttling
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,12 @@ throttling: ## the tables (printed) and the plot of docs/throttling.md, simulate
 
 images: ## OCI archives in dist/
 	./images/build
+
+reproducible: ## two builds of the images at different places: the same bytes
+	./images/reproducible
+
+release-check: ## a release played against a registry here: signed, attested, verified, tampered with
+	./release/check
 
 cluster: images ## one real Kubernetes node with the product installed; stays up
 	./e2e/cluster/cluster up

@@ -87,6 +87,16 @@ class Archives(unittest.TestCase):
             self.image().write(self.directory / "a.tar")
         self.assertEqual(self.read(self.directory / "a.tar")[2]["created"], "1970-01-02T00:00:00Z")
 
+    def test_the_same_files_are_written_to_a_directory(self) -> None:
+        root = self.directory / "root"
+        for _again in range(2):
+            self.image().unpack(root)
+        self.assertEqual((root / "bin/alias").read_bytes(), b"program")
+        self.assertEqual((root / "bin/alias").readlink(), Path("app"))
+        self.assertEqual((root / "bin/app").stat().st_mode & 0o7777, 0o755)
+        self.assertEqual((root / "tmp").stat().st_mode & 0o7777, 0o1777)
+        self.assertEqual(self.image().content("/bin/app"), b"program")
+
     def test_several_architectures_are_one_image(self) -> None:
         arm = self.image()
         arm.architecture = "arm64"
