@@ -1,7 +1,7 @@
 # The commands of the project. Each target installs or builds what it needs.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint images reproducible release-check cluster cluster-down e2e e2e-full alerts soak chaos bench throttling
+.PHONY: help demo test lint images arm64 reproducible release-check cluster cluster-down e2e e2e-full alerts soak chaos bench throttling
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ throttling: ## the tables (printed) and the plot of docs/throttling.md, simulate
 
 images: ## OCI archives in dist/
 	./images/build
+
+arm64: ## the sidecar's image for arm64, cross-built; the demo with it under qemu
+	./images/arm64 sidecar
 
 reproducible: ## two builds of the images at different places: the same bytes
 	./images/reproducible
