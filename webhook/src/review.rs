@@ -3,10 +3,14 @@
 //! The pod stays a JSON value: a typed round trip would lose fields that this build does not know.
 //! See <https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/>.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use keeper_contract::Workload;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::audit::Asker;
 
@@ -16,6 +20,9 @@ const KIND: &str = "AdmissionReview";
 const MAX_UID: usize = 128;
 /// Names of objects have at most 253 characters.
 const MAX_NAME: usize = 253;
+
+/// Who wrote which field: of a pod on its way in often more than half, and nothing to us.
+const MANAGED_FIELDS: [&str; 2] = ["metadata", "managedFields"];
 
 /// What the API server asks.
 #[derive(Debug)]
@@ -71,75 +78,109 @@ impl Review {
     /// # Errors
     /// If there is no UID to answer to.
     pub(crate) fn parse(body: &[u8]) -> Result<Self, Unreadable> {
-        let mut review: Value = serde_json::from_slice(body).map_err(|error| Unreadable::Json {
-            line: error.line(),
-            column: error.column(),
+        let review: Members<'_> = serde_json::from_slice(body).map_err(|error| {
+            if error.is_data() {
+                return Unreadable::NoUid;
+            }
+            Unreadable::Json {
+                line: error.line(),
+                column: error.column(),
+            }
         })?;
-        let uid = review
-            .pointer("/request/uid")
-            .and_then(Value::as_str)
-            .filter(|uid| (1..=MAX_UID).contains(&uid.len()))
-            .filter(|uid| uid.bytes().all(|byte| byte.is_ascii_graphic()))
-            .ok_or(Unreadable::NoUid)?
-            .to_owned();
-        let asker = Asker::read(review.pointer("/request/userInfo"));
-        let question = question(&mut review);
+        let request = review.members("request").ok_or(Unreadable::NoUid)?;
+        let uid = request.text("uid");
+        if !(1..=MAX_UID).contains(&uid.len()) || !uid.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(Unreadable::NoUid);
+        }
         Ok(Self {
             uid,
-            asker,
-            question,
+            asker: Asker::read(request.value("userInfo").as_ref()),
+            question: question(&review, &request),
         })
     }
 }
 
-fn question(review: &mut Value) -> Result<Question, &'static str> {
-    let text = |pointer: &str| review.pointer(pointer).and_then(Value::as_str);
-    if text("/kind") != Some(KIND) || text("/apiVersion") != Some(API_VERSION) {
+fn question(review: &Members<'_>, request: &Members<'_>) -> Result<Question, &'static str> {
+    if review.text("kind") != KIND || review.text("apiVersion") != API_VERSION {
         return Err("this is not an AdmissionReview of admission.k8s.io/v1");
     }
-    let kind = text("/request/kind/kind").unwrap_or_default();
-    let group = text("/request/kind/group").unwrap_or_default();
-    let operation = text("/request/operation").unwrap_or_default();
-    let is_pod = (group, kind) == ("", "Pod") && text("/request/kind/version") == Some("v1");
-    let asked: fn(Pod) -> Question = match operation {
+    let of = request.members("kind").unwrap_or_default();
+    let (group, version, kind) = (of.text("group"), of.text("version"), of.text("kind"));
+    let is_pod = (&*group, &*version, &*kind) == ("", "v1", "Pod");
+    let asked: fn(Pod) -> Question = match request.text("operation").as_str() {
         "CREATE" if is_pod => Question::Pod,
-        "CREATE" | "UPDATE" if !is_pod && Workload::is_kind(group, kind) => Question::Workload,
+        "CREATE" | "UPDATE" if !is_pod && Workload::is_kind(&group, &kind) => Question::Workload,
         _ => return Ok(Question::Other),
     };
-    if !text("/request/subResource").unwrap_or_default().is_empty() {
+    if !request.text("subResource").is_empty() {
         return Ok(Question::Other);
+    }
+    let namespace = request.text("namespace");
+    if !is_label(&namespace) {
+        return Err("the AdmissionReview names no namespace");
     }
     let absent = match is_pod {
         true => "the AdmissionReview holds no pod",
         false => "the AdmissionReview holds no object",
     };
-    let namespace = text("/request/namespace")
-        .filter(|namespace| is_label(namespace))
-        .ok_or("the AdmissionReview names no namespace")?
-        .to_owned();
-    let name = [
-        "/request/object/metadata/name",
-        "/request/object/metadata/generateName",
-    ]
-    .into_iter()
-    .find_map(|pointer| text(pointer).filter(|name| !name.is_empty()))
-    .map(|name| name.chars().take(MAX_NAME).collect())
-    .unwrap_or_default();
-    let dry_run = review
-        .pointer("/request/dryRun")
-        .and_then(Value::as_bool)
-        .unwrap_or(false);
-    let object = review
-        .pointer_mut("/request/object")
-        .filter(|object| object.is_object())
-        .ok_or(absent)?
-        .take();
+    let object = request.0.get("object").ok_or(absent)?;
+    let object = read_without(object, &MANAGED_FIELDS)
+        .map_err(|_| "the object is nested too deeply, or has a number that is too large")?;
+    if !object.is_object() {
+        return Err(absent);
+    }
+    let name = ["/metadata/name", "/metadata/generateName"]
+        .into_iter()
+        .filter_map(|pointer| object.pointer(pointer)?.as_str())
+        .find(|name| !name.is_empty())
+        .unwrap_or_default();
     Ok(asked(Pod {
         namespace,
-        name,
+        name: name.chars().take(MAX_NAME).collect(),
+        dry_run: request.value("dryRun") == Some(Value::Bool(true)),
         object,
-        dry_run,
     }))
+}
+
+/// The members of a JSON object, each yet to be read: of a review most never are.
+#[derive(Default, Deserialize)]
+#[serde(transparent)]
+struct Members<'a>(#[serde(borrow)] BTreeMap<String, &'a RawValue>);
+
+impl<'a> Members<'a> {
+    /// None: it is not there, or no object.
+    fn members(&self, name: &str) -> Option<Members<'a>> {
+        serde_json::from_str(self.0.get(name)?.get()).ok()
+    }
+
+    fn value(&self, name: &str) -> Option<Value> {
+        serde_json::from_str(self.0.get(name)?.get()).ok()
+    }
+
+    /// Empty: it is not there, or no string.
+    fn text(&self, name: &str) -> String {
+        let text = self.0.get(name);
+        text.and_then(|text| serde_json::from_str(text.get()).ok())
+            .unwrap_or_default()
+    }
+}
+
+/// A JSON value but for what is at `path`.
+fn read_without(json: &RawValue, path: &[&str]) -> serde_json::Result<Value> {
+    let Some((first, rest)) = path.split_first() else {
+        return serde_json::from_str(json.get());
+    };
+    let Ok(Members(members)) = serde_json::from_str(json.get()) else {
+        return serde_json::from_str(json.get());
+    };
+    let members = members
+        .into_iter()
+        .filter(|(name, _)| !rest.is_empty() || name != first)
+        .map(|(name, value)| {
+            let below = if name == *first { rest } else { &[] };
+            Ok((name, read_without(value, below)?))
+        });
+    members.collect()
 }
 
 /// Whether this can be a namespace's name; it may become part of a path.
@@ -212,8 +253,8 @@ pub(crate) enum Answer {
     },
     /// The pod may be created with these changes.
     Patched {
-        /// JSON Patch, serialised.
-        patch: Vec<u8>,
+        /// JSON Patch.
+        patch: EncodedPatch,
         /// Shown to the user by kubectl.
         warnings: Vec<String>,
     },
@@ -229,44 +270,105 @@ pub(crate) enum Answer {
 }
 
 impl Answer {
-    /// The `AdmissionReview` to send.
+    /// The `AdmissionReview` to send, as JSON.
     ///
     /// `audit` are its audit annotations. The API server puts the webhook's name before their keys.
-    pub(crate) fn to_json(&self, uid: &str, audit: &Value) -> Value {
-        let mut response = json!({
-            "uid": uid,
-            "allowed": !matches!(self, Self::Refused { .. }),
-            "auditAnnotations": audit,
-        });
-        let more = match self {
-            Self::Unchanged => json!({}),
-            Self::Allowed { warnings } if warnings.is_empty() => json!({}),
-            Self::Allowed { warnings } => json!({"warnings": warnings}),
-            Self::Patched { patch, warnings } if warnings.is_empty() => {
-                json!({"patchType": "JSONPatch", "patch": STANDARD.encode(patch)})
+    pub(crate) fn to_json(&self, uid: &str, audit: &Value) -> Vec<u8> {
+        let mut response = Response {
+            uid,
+            allowed: !matches!(self, Self::Refused { .. }),
+            audit_annotations: audit,
+            warnings: &[],
+            status: None,
+            patch_type: None,
+            patch: None,
+        };
+        match self {
+            Self::Unchanged => {}
+            Self::Allowed { warnings } => response.warnings = warnings,
+            Self::Patched { patch, warnings } => {
+                response.warnings = warnings;
+                response.patch_type = Some("JSONPatch");
+                response.patch = Some(&patch.0);
             }
-            Self::Patched { patch, warnings } => json!({
-                "patchType": "JSONPatch", "patch": STANDARD.encode(patch), "warnings": warnings,
-            }),
             Self::Refused {
                 code,
                 reason,
                 message,
-            } => json!({
-                "status": {
-                    "status": "Failure", "code": code, "reason": reason, "message": message,
-                },
-            }),
-        };
-        if let (Value::Object(response), Value::Object(more)) = (&mut response, more) {
-            response.extend(more);
+            } => {
+                response.status = Some(Status {
+                    status: "Failure",
+                    code: *code,
+                    reason,
+                    message,
+                });
+            }
         }
-        json!({"apiVersion": API_VERSION, "kind": KIND, "response": response})
+        let review = AdmissionReview {
+            api_version: API_VERSION,
+            kind: KIND,
+            response,
+        };
+        // Texts, numbers and lists of them always have a JSON form.
+        serde_json::to_vec(&review).unwrap_or_default()
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AdmissionReview<'a> {
+    api_version: &'static str,
+    kind: &'static str,
+    response: Response<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Response<'a> {
+    uid: &'a str,
+    allowed: bool,
+    audit_annotations: &'a Value,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    warnings: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<Status<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch_type: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch: Option<&'a RawValue>,
+}
+
+/// A Kubernetes `Status` that says what failed.
+#[derive(Serialize)]
+struct Status<'a> {
+    status: &'static str,
+    code: u16,
+    reason: &'static str,
+    message: &'a str,
+}
+
+/// A JSON Patch as an answer has it: its JSON as Base64, in the quotes of a JSON string. It is most of an answer, and nothing in
+/// it needs escaping, so it is copied as it is.
+#[derive(Debug)]
+pub(crate) struct EncodedPatch(Box<RawValue>);
+
+impl EncodedPatch {
+    /// # Errors
+    /// If the patch has no JSON form.
+    pub(crate) fn new<P: Serialize>(patch: &P) -> serde_json::Result<Self> {
+        let json = serde_json::to_vec(patch)?;
+        let mut string = String::with_capacity(json.len().div_ceil(3) * 4 + 2);
+        string.push('"');
+        STANDARD.encode_string(json, &mut string);
+        string.push('"');
+        RawValue::from_string(string).map(Self)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn review() -> Value {
@@ -305,6 +407,27 @@ mod tests {
         );
         assert!(pod.dry_run);
         assert_eq!(pod.object["spec"]["unknownField"], 1);
+    }
+
+    #[test]
+    fn who_wrote_which_field_is_not_read() {
+        let mut whole = json!({
+            "metadata": {"name": "web", "labels": {"managedFields": "a"}, "managedFields": [{}]},
+            "managedFields": 1,
+            "spec": {"metadata": {"managedFields": 2}},
+        });
+        let review = with("/request/object", whole.clone()).unwrap();
+        let Ok(Question::Pod(pod)) = review.question else {
+            panic!("{review:?}")
+        };
+        whole["metadata"]
+            .as_object_mut()
+            .unwrap()
+            .remove("managedFields");
+        assert_eq!(pod.object, whole);
+        let odd = json!({"metadata": ["managedFields"]});
+        let review = with("/request/object", odd.clone()).unwrap();
+        assert!(matches!(review.question, Ok(Question::Pod(pod)) if pod.object == odd));
     }
 
     #[test]
@@ -350,6 +473,13 @@ mod tests {
             problem("/request/namespace", json!("")),
             "the AdmissionReview names no namespace"
         );
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        for body in [deep.as_str(), "1e999"] {
+            let review = review().to_string();
+            let review = review.replace(r#"{"unknownField":1}"#, body);
+            let question = Review::parse(review.as_bytes()).unwrap().question;
+            assert!(question.unwrap_err().contains("nested too deeply"));
+        }
         let wrong = "this is not an AdmissionReview of admission.k8s.io/v1";
         assert_eq!(
             problem("/apiVersion", json!("admission.k8s.io/v1beta1")),
@@ -373,10 +503,9 @@ mod tests {
             assert!(Review::parse(body.as_bytes()).is_err(), "{body}");
         }
         let deep = "[".repeat(100_000);
-        assert!(matches!(
-            Review::parse(deep.as_bytes()),
-            Err(Unreadable::Json { .. })
-        ));
+        for body in [deep.clone(), format!(r#"{{"request": {{"object": {deep}"#)] {
+            assert!(Review::parse(body.as_bytes()).is_err());
+        }
     }
 
     #[test]
@@ -391,12 +520,15 @@ mod tests {
     #[test]
     fn answers_as_the_api_server_expects() {
         let audit = json!({"request-id": "u-1"});
+        let sent = |answer: &Answer| -> Value {
+            serde_json::from_slice(&answer.to_json("u-1", &audit)).unwrap()
+        };
         let patched = Answer::Patched {
-            patch: b"[]".to_vec(),
+            patch: EncodedPatch::new(&json!([])).unwrap(),
             warnings: vec!["w".into()],
         };
         assert_eq!(
-            patched.to_json("u-1", &audit),
+            sent(&patched),
             json!({"apiVersion": API_VERSION, "kind": KIND, "response": {
                 "uid": "u-1", "allowed": true, "patchType": "JSONPatch", "patch": "W10=",
                 "warnings": ["w"],
@@ -409,14 +541,14 @@ mod tests {
             message: "no".into(),
         };
         assert_eq!(
-            refused.to_json("u-1", &audit)["response"],
+            sent(&refused)["response"],
             json!({
                 "uid": "u-1", "allowed": false,
                 "status": {"status": "Failure", "code": 422, "reason": "Invalid", "message": "no"},
                 "auditAnnotations": {"request-id": "u-1"},
             })
         );
-        let unchanged = Answer::Unchanged.to_json("u-1", &audit);
+        let unchanged = sent(&Answer::Unchanged);
         assert_eq!(unchanged["response"].get("patch"), None);
         assert_eq!(unchanged["response"]["allowed"], true);
     }
