@@ -12,3 +12,5 @@
 mod backup;
 mod drill;
 mod product;
+mod update;
+mod upgrade;
