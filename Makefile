@@ -1,7 +1,7 @@
 # The commands of the project. Each target installs or builds what it needs.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint images arm64 reproducible release-check cluster cluster-down e2e e2e-full walk alerts soak chaos bench throttling
+.PHONY: help demo test lint images arm64 reproducible release-check cluster cluster-down e2e e2e-full walk alerts soak chaos lifecycle bench throttling
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,7 +52,7 @@ cluster-down: ## ends the node and leaves nothing behind
 e2e: images ## the promises, on the node
 	./e2e/cluster/cluster test
 
-e2e-full: images ## all that is shown on the node: the promises, and alerts, certificates, soak and chaos, each for minutes
+e2e-full: images ## all that is shown on the node: the promises, and alerts, certificates, life cycle, soak and chaos, each for minutes
 	./e2e/cluster/cluster test -- --include-ignored
 
 walk: images ## the pages are walked on the node, command by command: those that take minutes, too
@@ -66,6 +66,9 @@ soak: images ## minutes of random edits, faults and kills on the node, against a
 
 chaos: images ## minutes of killed, paused and evicted replicas on the node, from a seed
 	./e2e/cluster/cluster test --test chaos -- --ignored --nocapture
+
+lifecycle: ## updates that go well and badly, backups, and a lost cluster that is brought back, on nodes; minutes
+	./e2e/cluster/cluster test --test lifecycle -- --ignored --nocapture
 
 bench: ## what the webhook and the agent take, and how long pods take to start, as tables; needs root
 	./bench/run
