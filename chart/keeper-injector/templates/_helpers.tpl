@@ -233,6 +233,11 @@ object.spec.?initContainers.orValue([]).exists(c, c.name.matches('^keeper-(init|
 object.metadata.?annotations[?'keeper.security/inject'].orValue('false').trim().lowerAscii() != 'false'
 {{- end }}
 
+{{- /* CEL: whether a pod is none that a kubelet shows to the API server. Such a one runs already, and the webhook leaves it as it is. */}}
+{{- define "keeper-injector.isNoMirrorPod" -}}
+!('kubernetes.io/config.mirror' in object.metadata.?annotations.orValue({}))
+{{- end }}
+
 {{- /* What the API server calls the webhook's account. */}}
 {{- define "keeper-injector.username" -}}
 system:serviceaccount:{{ .Release.Namespace }}:{{ include "keeper-injector.name" . }}
