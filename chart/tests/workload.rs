@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::helm::{Objects, render};
+use crate::helm::{Objects, refusal, render};
 
 fn pod(objects: &Objects) -> &Value {
     &objects.the("Deployment")["spec"]["template"]["spec"]
@@ -35,6 +35,27 @@ fn are_restricted() {
             "{volume}"
         );
     }
+}
+
+/// OpenShift refuses users that it hasn't assigned. All else stays as Pod Security *restricted* wants it.
+#[test]
+fn run_as_whom_the_cluster_assigns_if_that_is_wanted() {
+    let free = "podSecurityContext: {runAsUser: null, runAsGroup: null, fsGroup: null}";
+    let assigned = json!({"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}});
+    let objects = render(&format!("{{{free}}}"));
+    assert_eq!(pod(&objects)["securityContext"], assigned);
+    assert_eq!(objects.the("Pod")["spec"]["securityContext"], assigned);
+    let stated = render("{podSecurityContext: {runAsUser: 1000650000, fsGroup: 0}}");
+    let context = &pod(&stated)["securityContext"];
+    assert_eq!(
+        [
+            &context["runAsUser"],
+            &context["runAsGroup"],
+            &context["fsGroup"]
+        ],
+        [1_000_650_000, 65532, 0]
+    );
+    assert!(refusal("{podSecurityContext: {runAsUser: 0}}").contains("runAsUser"));
 }
 
 #[test]
