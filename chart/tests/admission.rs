@@ -103,6 +103,7 @@ fn excluded_namespaces_are_never_sent() {
                 "values": ["kube-system", "kube-public", "kube-node-lease", "keeper-security", "payments"],
             },
             {"key": "keeper.security/inject", "operator": "NotIn", "values": ["disabled"]},
+            {"key": "keeper.security/revision", "operator": "DoesNotExist"},
         ]})
     );
 }
