@@ -167,13 +167,13 @@ fn each_value_has_its_effect() {
         (
             "{webhook: {failurePolicy: Ignore}}",
             "MutatingWebhookConfiguration",
-            "/webhooks/5/failurePolicy".to_owned(),
+            "/webhooks/9/failurePolicy".to_owned(),
             json!("Ignore"),
         ),
         (
             "{webhook: {timeoutSeconds: 3}}",
             "MutatingWebhookConfiguration",
-            "/webhooks/5/timeoutSeconds".to_owned(),
+            "/webhooks/9/timeoutSeconds".to_owned(),
             json!(3),
         ),
         (
