@@ -164,7 +164,7 @@ fn a_release_with_a_revision_serves_its_namespaces_and_goes_again() {
     // Who applies a mistake is told of it once.
     for place in [&shop, &tried] {
         let warned = place.dry_run(&workload()).stderr;
-        assert_eq!(warned.matches("Warning:").count(), 1, "{warned}");
+        assert_eq!(warned.matches("unknown annotation").count(), 1, "{warned}");
     }
     let told = node::client(&["helm", "test", RELEASE, OWN, "--timeout=2m"]);
     assert!(told.contains("Succeeded"), "{told}");
