@@ -1,7 +1,7 @@
 # The commands of the project. Each target installs or builds what it needs.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint images cluster cluster-down e2e e2e-full alerts soak chaos bench throttling
+.PHONY: help demo test lint images cluster cluster-down e2e e2e-full walk alerts soak chaos bench throttling
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ e2e: images ## the promises, on the node
 
 e2e-full: images ## all that is shown on the node: the promises, and alerts, certificates, soak and chaos, each for minutes
 	./e2e/cluster/cluster test -- --include-ignored
+
+walk: images ## the pages are walked on the node, command by command: those that take minutes, too
+	./e2e/cluster/cluster test --test pages -- --include-ignored
 
 alerts: images ## things are broken on the node until alerts fire; their runbooks are followed; minutes
 	./e2e/cluster/cluster test --test monitoring -- --ignored --nocapture

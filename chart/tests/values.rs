@@ -503,6 +503,7 @@ fn schema_and_values_list_the_same() {
         "/networkPolicy/dns/podLabels/",
         "/networkPolicy/monitoring/namespaceLabels/",
         "/namespaceSelector/",
+        "/podSecurityContext/",
         "/resources/",
         "/sidecar/",
         "/sidecarResources/",

@@ -90,18 +90,6 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{ $image.repository }}:{{ $image.tag | default $root.Chart.AppVersion }}{{ with $image.digest }}@{{ . }}{{ end }}
 {{- end }}
 
-{{/* The security context of our own pods. It is Pod Security restricted, whoever they run as. */}}
-{{- define "keeper-injector.podSecurityContext" -}}
-runAsNonRoot: true
-{{- range $key, $id := .Values.podSecurityContext }}
-{{- if not (kindIs "invalid" $id) }}
-{{ $key }}: {{ int64 $id }}
-{{- end }}
-{{- end }}
-seccompProfile:
-  type: RuntimeDefault
-{{- end }}
-
 {{/* How many webhook pods there are at least. */}}
 {{- define "keeper-injector.minReplicas" -}}
 {{- if .Values.autoscaling.enabled }}{{ .Values.autoscaling.minReplicas }}

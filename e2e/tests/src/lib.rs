@@ -3,7 +3,7 @@
 //!
 //! The tests are programs, which cargo runs one after the other: `promises`, whose tests run in parallel; `audit`, which installs
 //! the chart with other values; `outage` and `leader`, whose tests take the webhook away and so run one at a time; and
-//! `monitoring`, in which it is watched. `soak` takes minutes, and is run when asked for.
+//! `monitoring`, in which it is watched. `pages` walks the pages that users read, command by command. `soak` takes minutes, and is run when asked for.
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -20,6 +20,7 @@ pub mod node;
 pub mod pods;
 mod poll;
 mod proxy;
+mod reader;
 pub mod webhook;
 
 pub use command::{Output, repository};
@@ -29,3 +30,4 @@ pub use monitoring::Monitoring;
 pub use namespace::{AUTH_SECRET, Namespace, kubectl, try_kubectl};
 pub use poll::until;
 pub use proxy::Proxy;
+pub use reader::reader;
