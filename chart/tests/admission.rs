@@ -41,13 +41,15 @@ fn a_failed_call_is_repeated_and_the_last_failure_counts() {
             assert_eq!(webhook["failurePolicy"], expected.0, "{index}");
             assert_eq!(webhook["timeoutSeconds"], expected.1, "{index}");
             let conditions = webhook["matchConditions"].as_array().unwrap();
-            assert_eq!(conditions[0], webhooks[0]["matchConditions"][0]);
+            for common in [0, 1] {
+                assert_eq!(conditions[common], webhooks[0]["matchConditions"][common]);
+            }
             if index > 0 {
                 assert_eq!(
                     webhook["name"],
                     format!("retry-{index}.inject.keeper.security")
                 );
-                assert_eq!(conditions[1]["name"], "is-not-injected");
+                assert_eq!(conditions[2]["name"], "is-not-injected");
             }
             // The same client of the API server's, with the same connections.
             for key in [
@@ -76,6 +78,9 @@ fn only_pods_that_ask_are_sent() {
         json!([{
             "name": "asks-for-injection",
             "expression": "object.metadata.?annotations[?'keeper.security/inject'].orValue('false').trim().lowerAscii() != 'false'",
+        }, {
+            "name": "is-no-mirror-pod",
+            "expression": "!('kubernetes.io/config.mirror' in object.metadata.?annotations.orValue({}))",
         }])
     );
     assert_eq!(
@@ -98,6 +103,7 @@ fn excluded_namespaces_are_never_sent() {
                 "values": ["kube-system", "kube-public", "kube-node-lease", "keeper-security", "payments"],
             },
             {"key": "keeper.security/inject", "operator": "NotIn", "values": ["disabled"]},
+            {"key": "keeper.security/revision", "operator": "DoesNotExist"},
         ]})
     );
 }

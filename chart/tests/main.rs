@@ -20,6 +20,7 @@ mod notes;
 mod program;
 mod reference;
 mod release;
+mod revisions;
 mod rights;
 mod scaling;
 mod values;

@@ -81,7 +81,8 @@ fn without_revision(name: &str) -> String {
     )
 }
 
-/// The rights of a service account that `docs/rights.md` grants, with these values of the chart.
+/// The rights of a service account that `docs/rights.md` grants, with these values of the chart. The table has the names of the
+/// release without a revision; one with it has the same with its revision in them.
 ///
 /// # Panics
 /// If the table is missing, or can't be read.
@@ -89,8 +90,21 @@ fn without_revision(name: &str) -> String {
 pub fn documented(account: &str, values: &Value) -> BTreeSet<Right> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/rights.md");
     let text = std::fs::read_to_string(path).expect("docs/rights.md");
-    in_table(&text, account, values)
+    let Some(revision) = values["revision"].as_str().filter(|name| !name.is_empty()) else {
+        return in_table(&text, account, values);
+    };
+    let with_revision = |name: &str| name.replacen(NAME, &format!("{NAME}-{revision}"), 1);
+    let documented = account.replacen(&with_revision(NAME), NAME, 1);
+    let rights = in_table(&text, &documented, values).into_iter();
+    let renamed = rights.map(|right| Right {
+        name: right.name.as_deref().map(with_revision),
+        ..right
+    });
+    renamed.collect()
 }
+
+/// What all names begin with.
+const NAME: &str = "keeper-injector";
 
 fn in_table(text: &str, account: &str, values: &Value) -> BTreeSet<Right> {
     let heading = format!("\n## Service account `{account}`\n");

@@ -39,6 +39,7 @@ fn settings_follow_the_values() {
     let values = "
 sidecarImage: {repository: registry.example:5000/keeper/sidecar, tag: 9.9.9, pullPolicy: Always}
 excludedNamespaces: [payments]
+revision: canary
 logging: {level: debug, format: text}
 sidecarResources: {requests: {cpu: 0.5, memory: 16Mi}, limits: {cpu: 2, memory: 64Mi}}
 proxy:
@@ -72,6 +73,7 @@ capabilities: {fileKeyRef: true}
             "imagePullPolicy": "Always",
             "ownNamespace": "keeper-security",
             "excludedNamespaces": ["payments"],
+            "revision": "canary",
             "defaults": {
                 "ksm-config": "keeper-auth",
                 "ca-cert-configmap": "keeper-ca",

@@ -15,6 +15,7 @@ const MATRIX: [&str; 14] = [
     "{affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: a, operator: Exists}]}]}}}, topologySpreadConstraints: [{maxSkew: 1, topologyKey: rack, whenUnsatisfiable: DoNotSchedule}], nodeSelector: {a: b}, tolerations: [{key: k, operator: Exists}], priorityClassName: system-cluster-critical}",
     "{commonLabels: {team: platform}, podLabels: {a: b}, podAnnotations: {a: b}, deploymentAnnotations: {a: b}, serviceAccount: {annotations: {a: b}}, service: {annotations: {a: b}}, revisionHistoryLimit: 0}",
     "{extraArgs: ['--drain-delay-seconds=9'], extraEnv: [{name: A, value: b}], extraVolumes: [{name: a, emptyDir: {}}], extraVolumeMounts: [{name: a, mountPath: /a}]}",
+    "{revision: canary, replicaCount: 3, leaderElection: {trafficToLeaderOnly: true}, networkPolicy: {enabled: true}}",
     "{autoscaling: {enabled: true, podMetric: {name: admissions_per_second}}}",
     "{networkPolicy: {enabled: true, apiServer: {cidrs: [10.0.0.0/28]}, injectedPods: {namespaces: [default], extraEgress: [{to: [{podSelector: {}}]}]}, extraIngress: [{}], extraEgress: [{}]}}",
     "{resourceQuotas: [{namespace: default, pods: 100, requests: {cpu: '20', memory: 40Gi}, limits: {memory: 60Gi}}], limitRanges: [{namespace: default, default: {memory: 256Mi}, defaultRequest: {cpu: 100m}, max: {memory: 4Gi}}]}",
