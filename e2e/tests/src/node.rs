@@ -42,9 +42,19 @@ pub fn try_client(command: &[&str]) -> Output {
     run("cluster", &arguments, &[], None)
 }
 
-/// Installs the chart as it was when the node came up, or takes back what was changed since.
-pub fn install_chart() -> Output {
-    run("cluster", &["install"], &[], None)
+/// Installs the chart as it was when the node came up, as it goes: whatever became of the test that changed or removed it.
+#[derive(Debug)]
+pub struct PutBack;
+
+impl Drop for PutBack {
+    fn drop(&mut self) {
+        let installed = run("cluster", &["install"], &[], None);
+        assert!(
+            installed.success || std::thread::panicking(),
+            "{}",
+            installed.stderr
+        );
+    }
 }
 
 /// Makes the kinds of other operators known to the API server, of which the chart makes objects.

@@ -19,7 +19,7 @@
 //! | `namespace: NAME` | the namespace of the page's commands has that name |
 //! | `alone: REASON` | the page changes the installation, so that none is walked beside it |
 //! | `slow: REASON` | it takes minutes, and so is not for each run |
-//! | `by: TEST` | a test of its own runs it, with what it needs: `program` or `program::module` of `e2e/tests/tests` |
+//! | `by: FILE` | the test of that file runs it, with what it needs |
 //!
 //! A reader has one shell: the working directory, exported variables and functions of a block are there in the next one. Blocks run under `set -Eeuo
 //! pipefail`. The tools that there are for this (runme, mdsh, trycmd) either want their own marks on each block, which readers see, or compare

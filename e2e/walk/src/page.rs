@@ -18,7 +18,7 @@ pub struct Page {
     pub alone: Option<String>,
     /// Why it isn't walked each time.
     pub slow: Option<String>,
-    /// The test that walks it.
+    /// The file, below the root, of the test that walks it.
     pub by: Option<String>,
     /// Words of its commands, and what stands for them.
     pub names: Vec<(String, String)>,

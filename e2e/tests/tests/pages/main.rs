@@ -48,7 +48,7 @@ fn walk(page: &Page, site: &Site) -> Result<(), Failed> {
             site.installation
                 .write()
                 .unwrap_or_else(PoisonError::into_inner),
-            PutBack,
+            node::PutBack,
         );
     } else {
         _shared = site
@@ -69,23 +69,9 @@ fn walk(page: &Page, site: &Site) -> Result<(), Failed> {
         let name = stem.trim_end_matches(".md").to_lowercase();
         Namespace::new(&format!("page-{name}"))
     };
-    let outcome = reader(&namespace).walk(page, &page.steps);
+    let outcome = reader(namespace.name()).walk(page, &page.steps);
     outcome.map_err(|failure| {
         namespace.print_state();
         Failed::from(failure)
     })
-}
-
-/// Installs the chart as it was, whatever became of a page.
-struct PutBack;
-
-impl Drop for PutBack {
-    fn drop(&mut self) {
-        let installed = node::install_chart();
-        assert!(
-            installed.success || std::thread::panicking(),
-            "{}",
-            installed.stderr
-        );
-    }
 }
