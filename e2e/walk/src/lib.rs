@@ -17,6 +17,7 @@
 //! | `also: COMMANDS` | what the reader does by other means: in the vault, with another shell. May have lines of its own |
 //! | `let: NAME=VALUE` | what stands for the word NAME in this page's commands |
 //! | `namespace: NAME` | the namespace of the page's commands has that name |
+//! | `bare: REASON` | that namespace is empty: there is no keeper-sim in it, and no Secret |
 //! | `alone: REASON` | the page changes the installation, so that none is walked beside it |
 //! | `slow: REASON` | it takes minutes, and so is not for each run |
 //! | `by: FILE` | the test of that file runs it, with what it needs |

@@ -58,16 +58,20 @@ fn walk(page: &Page, site: &Site) -> Result<(), Failed> {
     }
     let of_that_name;
     let _of_that_name;
-    let namespace = if let Some(name) = &page.namespace {
+    let name = if let Some(name) = &page.namespace {
         let mut names = site.names.lock().unwrap_or_else(PoisonError::into_inner);
         of_that_name = Arc::clone(names.entry(name.clone()).or_default());
         drop(names);
         _of_that_name = of_that_name.lock().unwrap_or_else(PoisonError::into_inner);
-        Namespace::named(name)
+        name.clone()
     } else {
-        let stem = page.path.rsplit('/').next().unwrap_or_default();
-        let name = stem.trim_end_matches(".md").to_lowercase();
-        Namespace::new(&format!("page-{name}"))
+        let path = page.path.trim_end_matches(".md").to_lowercase();
+        // A name that an earlier run on the same node did not use.
+        format!("{}-{}", path.replace('/', "-"), std::process::id())
+    };
+    let namespace = match page.bare {
+        Some(_) => Namespace::empty(&name),
+        None => Namespace::named(&name),
     };
     let outcome = reader(namespace.name()).walk(page, &page.steps);
     outcome.map_err(|failure| {
