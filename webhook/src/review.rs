@@ -6,7 +6,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use keeper_contract::Workload;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::audit::Asker;
 
@@ -212,8 +214,8 @@ pub(crate) enum Answer {
     },
     /// The pod may be created with these changes.
     Patched {
-        /// JSON Patch, serialised.
-        patch: Vec<u8>,
+        /// JSON Patch.
+        patch: EncodedPatch,
         /// Shown to the user by kubectl.
         warnings: Vec<String>,
     },
@@ -229,44 +231,105 @@ pub(crate) enum Answer {
 }
 
 impl Answer {
-    /// The `AdmissionReview` to send.
+    /// The `AdmissionReview` to send, as JSON.
     ///
     /// `audit` are its audit annotations. The API server puts the webhook's name before their keys.
-    pub(crate) fn to_json(&self, uid: &str, audit: &Value) -> Value {
-        let mut response = json!({
-            "uid": uid,
-            "allowed": !matches!(self, Self::Refused { .. }),
-            "auditAnnotations": audit,
-        });
-        let more = match self {
-            Self::Unchanged => json!({}),
-            Self::Allowed { warnings } if warnings.is_empty() => json!({}),
-            Self::Allowed { warnings } => json!({"warnings": warnings}),
-            Self::Patched { patch, warnings } if warnings.is_empty() => {
-                json!({"patchType": "JSONPatch", "patch": STANDARD.encode(patch)})
+    pub(crate) fn to_json(&self, uid: &str, audit: &Value) -> Vec<u8> {
+        let mut response = Response {
+            uid,
+            allowed: !matches!(self, Self::Refused { .. }),
+            audit_annotations: audit,
+            warnings: &[],
+            status: None,
+            patch_type: None,
+            patch: None,
+        };
+        match self {
+            Self::Unchanged => {}
+            Self::Allowed { warnings } => response.warnings = warnings,
+            Self::Patched { patch, warnings } => {
+                response.warnings = warnings;
+                response.patch_type = Some("JSONPatch");
+                response.patch = Some(&patch.0);
             }
-            Self::Patched { patch, warnings } => json!({
-                "patchType": "JSONPatch", "patch": STANDARD.encode(patch), "warnings": warnings,
-            }),
             Self::Refused {
                 code,
                 reason,
                 message,
-            } => json!({
-                "status": {
-                    "status": "Failure", "code": code, "reason": reason, "message": message,
-                },
-            }),
-        };
-        if let (Value::Object(response), Value::Object(more)) = (&mut response, more) {
-            response.extend(more);
+            } => {
+                response.status = Some(Status {
+                    status: "Failure",
+                    code: *code,
+                    reason,
+                    message,
+                });
+            }
         }
-        json!({"apiVersion": API_VERSION, "kind": KIND, "response": response})
+        let review = AdmissionReview {
+            api_version: API_VERSION,
+            kind: KIND,
+            response,
+        };
+        // Texts, numbers and lists of them always have a JSON form.
+        serde_json::to_vec(&review).unwrap_or_default()
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AdmissionReview<'a> {
+    api_version: &'static str,
+    kind: &'static str,
+    response: Response<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Response<'a> {
+    uid: &'a str,
+    allowed: bool,
+    audit_annotations: &'a Value,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    warnings: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<Status<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch_type: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch: Option<&'a RawValue>,
+}
+
+/// A Kubernetes `Status` that says what failed.
+#[derive(Serialize)]
+struct Status<'a> {
+    status: &'static str,
+    code: u16,
+    reason: &'static str,
+    message: &'a str,
+}
+
+/// A JSON Patch as an answer has it: its JSON as Base64, in the quotes of a JSON string. It is most of an answer, and nothing in
+/// it needs escaping, so it is copied as it is.
+#[derive(Debug)]
+pub(crate) struct EncodedPatch(Box<RawValue>);
+
+impl EncodedPatch {
+    /// # Errors
+    /// If the patch has no JSON form.
+    pub(crate) fn new<P: Serialize>(patch: &P) -> serde_json::Result<Self> {
+        let json = serde_json::to_vec(patch)?;
+        let mut string = String::with_capacity(json.len().div_ceil(3) * 4 + 2);
+        string.push('"');
+        STANDARD.encode_string(json, &mut string);
+        string.push('"');
+        RawValue::from_string(string).map(Self)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn review() -> Value {
@@ -391,12 +454,15 @@ mod tests {
     #[test]
     fn answers_as_the_api_server_expects() {
         let audit = json!({"request-id": "u-1"});
+        let sent = |answer: &Answer| -> Value {
+            serde_json::from_slice(&answer.to_json("u-1", &audit)).unwrap()
+        };
         let patched = Answer::Patched {
-            patch: b"[]".to_vec(),
+            patch: EncodedPatch::new(&json!([])).unwrap(),
             warnings: vec!["w".into()],
         };
         assert_eq!(
-            patched.to_json("u-1", &audit),
+            sent(&patched),
             json!({"apiVersion": API_VERSION, "kind": KIND, "response": {
                 "uid": "u-1", "allowed": true, "patchType": "JSONPatch", "patch": "W10=",
                 "warnings": ["w"],
@@ -409,14 +475,14 @@ mod tests {
             message: "no".into(),
         };
         assert_eq!(
-            refused.to_json("u-1", &audit)["response"],
+            sent(&refused)["response"],
             json!({
                 "uid": "u-1", "allowed": false,
                 "status": {"status": "Failure", "code": 422, "reason": "Invalid", "message": "no"},
                 "auditAnnotations": {"request-id": "u-1"},
             })
         );
-        let unchanged = Answer::Unchanged.to_json("u-1", &audit);
+        let unchanged = sent(&Answer::Unchanged);
         assert_eq!(unchanged["response"].get("patch"), None);
         assert_eq!(unchanged["response"]["allowed"], true);
     }
