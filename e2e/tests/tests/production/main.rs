@@ -1,6 +1,5 @@
 //! A team that follows [docs/production.md](../../../../docs/production.md), and nothing else, gets from nothing to an installation that is
 //! watched, sees an alert in a real Alertmanager when Keeper is out of reach, follows its runbook, and sees it end.
-#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use keeper_e2e::{Monitoring, Namespace, node, reader, repository};
 use keeper_walk::{Page, Shell};
