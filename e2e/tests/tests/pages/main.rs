@@ -44,11 +44,12 @@ fn walk(page: &Page, site: &Site) -> Result<(), Failed> {
     // A page that failed has left everything as one that did not.
     let (_shared, _alone);
     if page.alone.is_some() {
+        // They go in this order: the next page finds the installation as it was.
         _alone = (
+            node::PutBack,
             site.installation
                 .write()
                 .unwrap_or_else(PoisonError::into_inner),
-            node::PutBack,
         );
     } else {
         _shared = site
