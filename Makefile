@@ -1,7 +1,7 @@
 # The commands of the project. Each target installs or builds what it needs.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint images cluster cluster-down e2e e2e-full walk alerts soak chaos bench throttling
+.PHONY: help demo test lint images arm64 reproducible release-check cluster cluster-down e2e e2e-full walk alerts soak chaos lifecycle bench throttling
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,6 +14,7 @@ test: lint ## everything that needs no cluster
 	./e2e/keeper-sim/sdk/run install
 	./e2e/squid/install
 	./shared/agent/tests/readers/run install
+	./images/spdx/run install
 	cargo test --workspace --exclude keeper-e2e --exclude keeper-chart
 	cargo test -p keeper-webhook --features otlp --test traces
 	./chart/test
@@ -33,6 +34,15 @@ throttling: ## the tables (printed) and the plot of docs/throttling.md, simulate
 images: ## OCI archives in dist/
 	./images/build
 
+arm64: ## the sidecar's image for arm64, cross-built; the demo with it under qemu
+	./images/arm64 sidecar
+
+reproducible: ## two builds of the images at different places: the same bytes
+	./images/reproducible
+
+release-check: ## a release played against a registry here: signed, attested, verified, tampered with
+	./release/check
+
 cluster: images ## one real Kubernetes node with the product installed; stays up
 	./e2e/cluster/cluster up
 
@@ -42,7 +52,7 @@ cluster-down: ## ends the node and leaves nothing behind
 e2e: images ## the promises, on the node
 	./e2e/cluster/cluster test
 
-e2e-full: images ## all that is shown on the node: the promises, and pages, alerts, certificates, soak and chaos, each for minutes
+e2e-full: images ## all that is shown on the node: the promises, and pages, alerts, certificates, life cycle, soak and chaos, each for minutes
 	./e2e/cluster/cluster test -- --include-ignored
 
 walk: images ## all pages, command by command on the node: from nothing to an alert and its end
@@ -56,6 +66,9 @@ soak: images ## minutes of random edits, faults and kills on the node, against a
 
 chaos: images ## minutes of killed, paused and evicted replicas on the node, from a seed
 	./e2e/cluster/cluster test --test chaos -- --ignored --nocapture
+
+lifecycle: ## updates that go well and badly, backups, and a lost cluster that is brought back, on nodes; minutes
+	./e2e/cluster/cluster test --test lifecycle -- --ignored --nocapture
 
 bench: ## what the webhook and the agent take, and how long pods take to start, as tables; needs root
 	./bench/run

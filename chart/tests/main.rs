@@ -9,6 +9,7 @@
 
 mod admission;
 mod audit;
+mod backup;
 mod certificates;
 mod helm;
 mod leader;

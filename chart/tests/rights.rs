@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use keeper_chart::rbac::{self, Place, Right};
 use serde_json::{Value, json};
 
-use crate::helm::{Objects, read, refusal, render};
+use crate::helm::{NAMESPACE, Objects, read, refusal, render};
 
 const ACCOUNT: &str = "keeper-injector";
+const BACKUP: &str = "keeper-injector-backup";
 
 /// Everything that changes a right, one row a value.
 fn modes() -> Vec<Value> {
@@ -48,18 +49,35 @@ fn with_defaults(over: &Value) -> Value {
     values
 }
 
-fn rendered(objects: &Objects) -> BTreeSet<Right> {
+/// The rights of an account, by the bindings that name it.
+fn rendered(objects: &Objects, account: &str) -> BTreeSet<Right> {
     let mut rights = BTreeSet::new();
-    for (kind, place) in [
-        ("Role", Place::OwnNamespace),
-        ("ClusterRole", Place::Cluster),
+    for (binding, kind) in [
+        ("RoleBinding", "Role"),
+        ("ClusterRoleBinding", "ClusterRole"),
     ] {
-        for role in objects.of(kind) {
-            let rules = role["rules"].as_array().unwrap();
-            for rule in rules {
+        for binding in objects.of(binding) {
+            let subject =
+                json!({"kind": "ServiceAccount", "name": account, "namespace": NAMESPACE});
+            if binding["subjects"] != json!([subject]) {
+                continue;
+            }
+            let place = match binding["metadata"]["namespace"].as_str() {
+                None => Place::Cluster,
+                Some(NAMESPACE) => Place::OwnNamespace,
+                Some(other) => Place::Namespace(other.to_owned()),
+            };
+            let is_bound = |role: &&&Value| {
+                let (name, namespace) = (&role["metadata"]["name"], &role["metadata"]["namespace"]);
+                *name == binding["roleRef"]["name"]
+                    && *namespace == binding["metadata"]["namespace"]
+            };
+            let roles = objects.of(kind);
+            let rules = roles.iter().find(is_bound).unwrap()["rules"].as_array();
+            for rule in rules.unwrap() {
                 assert!(rule.get("nonResourceURLs").is_none(), "{rule}");
             }
-            rights.extend(rbac::of_rules(place, rules));
+            rights.extend(rbac::of_rules(&place, rules.unwrap()));
         }
     }
     rights
@@ -71,7 +89,7 @@ fn are_exactly_the_documented_ones_in_every_mode() {
         let documented = rbac::documented(ACCOUNT, &with_defaults(&values));
         assert!(!documented.is_empty());
         assert_eq!(
-            rendered(&render(&values.to_string())),
+            rendered(&render(&values.to_string()), ACCOUNT),
             documented,
             "{values}"
         );
@@ -89,6 +107,34 @@ fn reach_no_secret_elsewhere() {
             );
             let words = [&right.group, &right.resource, &right.verb];
             assert!(!words.iter().any(|word| word.contains('*')), "{right:?}");
+        }
+    }
+}
+
+/// The backup's are by name, each of them.
+#[test]
+fn of_the_backup_are_the_documented_ones_and_each_is_for_one_object() {
+    let some = json!([{"namespace": "shop", "name": "keeper-auth"}, {"namespace": "shop", "name": "other"}, {"namespace": NAMESPACE, "name": "login"}]);
+    let trust = json!([{"namespace": "billing", "name": "keeper-ca"}]);
+    for mut values in modes() {
+        for (enabled, helm, secrets, config_maps) in [
+            (true, true, &some, &trust),
+            (true, false, &json!([]), &json!([])),
+            (false, true, &json!([]), &json!([])),
+        ] {
+            values["backup"] = json!({
+                "enabled": enabled, "image": "kubectl", "helmRelease": helm, "secrets": secrets, "configMaps": config_maps,
+            });
+            let rights = rendered(&render(&values.to_string()), BACKUP);
+            assert_eq!(
+                rights,
+                rbac::documented(BACKUP, &with_defaults(&values)),
+                "{values}"
+            );
+            assert_eq!(rights.is_empty(), !enabled);
+            for right in rights {
+                assert!(right.verb == "get" && right.name.is_some(), "{right:?}");
+            }
         }
     }
 }

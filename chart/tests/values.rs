@@ -165,13 +165,13 @@ fn each_value_has_its_effect() {
         (
             "{webhook: {failurePolicy: Ignore}}",
             "MutatingWebhookConfiguration",
-            "/webhooks/5/failurePolicy".to_owned(),
+            "/webhooks/9/failurePolicy".to_owned(),
             json!("Ignore"),
         ),
         (
             "{webhook: {timeoutSeconds: 3}}",
             "MutatingWebhookConfiguration",
-            "/webhooks/5/timeoutSeconds".to_owned(),
+            "/webhooks/9/timeoutSeconds".to_owned(),
             json!(3),
         ),
         (
@@ -501,6 +501,7 @@ fn schema_and_values_list_the_same() {
         "/networkPolicy/dns/podLabels/",
         "/networkPolicy/monitoring/namespaceLabels/",
         "/namespaceSelector/",
+        "/podSecurityContext/",
         "/resources/",
         "/sidecar/",
         "/sidecarResources/",

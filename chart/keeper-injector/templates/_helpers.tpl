@@ -84,6 +84,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- end }}
 
+{{/* The same for what isn't the webhook's: the Service, the budget and the policies must not select it. */}}
+{{- define "keeper-injector.backupLabels" -}}
+{{- include "keeper-injector.labels" . | replace "component: webhook" "component: backup" }}
+{{- end }}
+
 {{/* An image with its tag, and its digest if that is stated; takes (list root image). */}}
 {{- define "keeper-injector.image" -}}
 {{- $root := index . 0 }}{{ $image := index . 1 -}}

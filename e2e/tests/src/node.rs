@@ -42,13 +42,18 @@ pub fn try_client(command: &[&str]) -> Output {
     run("cluster", &arguments, &[], None)
 }
 
-/// Installs the chart as it was when the node came up, as it goes: whatever became of the test that changed or removed it.
+/// Installs the chart as it was when the node came up, or takes back what was changed since.
+pub fn install_chart() -> Output {
+    run("cluster", &["install"], &[], None)
+}
+
+/// Does the same as it goes: whatever became of the test that changed or removed it.
 #[derive(Debug)]
 pub struct PutBack;
 
 impl Drop for PutBack {
     fn drop(&mut self) {
-        let installed = run("cluster", &["install"], &[], None);
+        let installed = install_chart();
         assert!(
             installed.success || std::thread::panicking(),
             "{}",
@@ -60,6 +65,11 @@ impl Drop for PutBack {
 /// Makes the kinds of other operators known to the API server, of which the chart makes objects.
 pub fn install_definitions() {
     let _ = run("cluster", &["definitions"], &[], None).expect_success("cluster definitions");
+}
+
+/// Puts a further image of `images/build` into the node's registry.
+pub fn push_image(name: &str) {
+    let _ = run("cluster", &["image", name], &[], None).expect_success("cluster image");
 }
 
 /// The node's address, which pods reach.
