@@ -28,6 +28,11 @@ fn modes() -> Vec<Value> {
                 }));
             }
         }
+        let mut tls = tls;
+        if tls["mode"] == "manual" {
+            // The user names this one, after the release that it is for.
+            tls["manual"]["secretName"] = json!("keeper-injector-canary-tls");
+        }
         modes.push(json!({
             "tls": tls, "revision": "canary", "leaderElection": {"trafficToLeaderOnly": true},
         }));
