@@ -1,7 +1,7 @@
 # The commands of the project. Each target installs or builds what it needs.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint images cluster cluster-down e2e e2e-full alerts soak chaos bench throttling
+.PHONY: help demo test lint images cluster cluster-down e2e e2e-full alerts soak chaos gitops bench throttling
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,7 +42,8 @@ cluster-down: ## ends the node and leaves nothing behind
 e2e: images ## the promises, on the node
 	./e2e/cluster/cluster test
 
-e2e-full: images ## all that is shown on the node: the promises, and alerts, certificates, soak and chaos, each for minutes
+e2e-full: images ## all that is shown on the node: the promises, and alerts, certificates, soak, chaos and GitOps, each for minutes
+	./e2e/cluster/cluster gitops
 	./e2e/cluster/cluster test -- --include-ignored
 
 alerts: images ## things are broken on the node until alerts fire; their runbooks are followed; minutes
@@ -53,6 +54,10 @@ soak: images ## minutes of random edits, faults and kills on the node, against a
 
 chaos: images ## minutes of killed, paused and evicted replicas on the node, from a seed
 	./e2e/cluster/cluster test --test chaos -- --ignored --nocapture
+
+gitops: images ## Argo CD and Flux sync the product and an application on the node; minutes, and a quarter of an hour to build them once
+	./e2e/cluster/cluster gitops
+	./e2e/cluster/cluster test --test gitops -- --ignored --nocapture
 
 bench: ## what the webhook and the agent take, and how long pods take to start, as tables; needs root
 	./bench/run
