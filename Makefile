@@ -1,7 +1,7 @@
 # The commands of the project. Each target installs or builds what it needs.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint images cluster cluster-down e2e e2e-full alerts soak chaos gitops bench throttling
+.PHONY: help demo test lint images arm64 reproducible release-check cluster cluster-down e2e e2e-full walk alerts soak chaos lifecycle gitops bench throttling
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,6 +14,7 @@ test: lint ## everything that needs no cluster
 	./e2e/keeper-sim/sdk/run install
 	./e2e/squid/install
 	./shared/agent/tests/readers/run install
+	./images/spdx/run install
 	cargo test --workspace --exclude keeper-e2e --exclude keeper-chart
 	cargo test -p keeper-webhook --features otlp --test traces
 	./chart/test
@@ -33,6 +34,15 @@ throttling: ## the tables (printed) and the plot of docs/throttling.md, simulate
 images: ## OCI archives in dist/
 	./images/build
 
+arm64: ## the sidecar's image for arm64, cross-built; the demo with it under qemu
+	./images/arm64 sidecar
+
+reproducible: ## two builds of the images at different places: the same bytes
+	./images/reproducible
+
+release-check: ## a release played against a registry here: signed, attested, verified, tampered with
+	./release/check
+
 cluster: images ## one real Kubernetes node with the product installed; stays up
 	./e2e/cluster/cluster up
 
@@ -42,9 +52,12 @@ cluster-down: ## ends the node and leaves nothing behind
 e2e: images ## the promises, on the node
 	./e2e/cluster/cluster test
 
-e2e-full: images ## all that is shown on the node: the promises, and alerts, certificates, soak, chaos and GitOps, each for minutes
+e2e-full: images ## all that is shown on the node: the promises, and alerts, certificates, life cycle, GitOps, soak and chaos, each for minutes
 	./e2e/cluster/cluster gitops
 	./e2e/cluster/cluster test -- --include-ignored
+
+walk: images ## the pages are walked on the node, command by command: those that take minutes, too
+	./e2e/cluster/cluster test --test pages -- --include-ignored
 
 alerts: images ## things are broken on the node until alerts fire; their runbooks are followed; minutes
 	./e2e/cluster/cluster test --test monitoring -- --ignored --nocapture
@@ -54,6 +67,9 @@ soak: images ## minutes of random edits, faults and kills on the node, against a
 
 chaos: images ## minutes of killed, paused and evicted replicas on the node, from a seed
 	./e2e/cluster/cluster test --test chaos -- --ignored --nocapture
+
+lifecycle: ## updates that go well and badly, backups, and a lost cluster that is brought back, on nodes; minutes
+	./e2e/cluster/cluster test --test lifecycle -- --ignored --nocapture
 
 gitops: images ## Argo CD and Flux sync the product and an application on the node; minutes, and a quarter of an hour to build them once
 	./e2e/cluster/cluster gitops

@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
+INDEX = "application/vnd.oci.image.index.v1+json"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
@@ -66,42 +67,50 @@ class Image:
         """A symbolic link; the target is written as it stands."""
         self._add(path, tarfile.SYMTYPE, 0o777, target=target)
 
+    def content(self, path: str) -> bytes:
+        """What was added as a file."""
+        return self._entries[_clean(path)][1]
+
+    def unpack(self, directory: Path) -> None:
+        """Writes its files into a directory."""
+        for name, (info, content) in sorted(self._entries.items()):
+            path = directory / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if info.type == tarfile.SYMTYPE:
+                path.unlink(missing_ok=True)
+                path.symlink_to(info.linkname)
+            elif info.type == tarfile.REGTYPE:
+                path.write_bytes(content)
+                path.chmod(info.mode)
+            else:
+                path.mkdir(exist_ok=True)
+                path.chmod(info.mode)
+
+    @property
+    def created(self) -> str:
+        """When it was made: at the time that SOURCE_DATE_EPOCH says, or at none."""
+        return datetime.fromtimestamp(int(os.environ.get("SOURCE_DATE_EPOCH", "0")), timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
     def write(self, out: Path) -> dict[str, int | str]:
-        """Writes the archive and returns its digest and sizes (of the layer, compressed and unpacked, in bytes)."""
-        reference = REFERENCE.fullmatch(self.name)
-        if not reference:
-            raise ImageError(f"{self.name!r} is not a full image name such as docker.io/keeper/sim:0.1.0")
+        """Writes an archive of this image alone, and returns what `write_archive` does."""
+        return write_archive(out, [self])[0]
+
+    def _blobs(self) -> tuple[dict, list[bytes], dict[str, int | str]]:
+        """The manifest's descriptor, all that it leads to, and the image's digest and sizes."""
         if self.entrypoint and _clean(self.entrypoint[0]) not in self._entries:
             raise ImageError(f"{self.name}: the entrypoint {self.entrypoint[0]} is not among the files")
         layer = self._layer()
-        packed = _gzip(layer)
-        config = _json(self._config(_digest(layer)))
-        manifest = _json({
+        packed = gzipped(layer)
+        config = to_json(self._config(_digest(layer)))
+        manifest = to_json({
             "schemaVersion": 2,
             "mediaType": MANIFEST,
             "config": _descriptor(CONFIG, config),
             "layers": [_descriptor(LAYER, packed)],
         })
-        index = _json({
-            "schemaVersion": 2,
-            "mediaType": "application/vnd.oci.image.index.v1+json",
-            "manifests": [_descriptor(MANIFEST, manifest) | {
-                "platform": {"architecture": self.architecture, "os": "linux"},
-                # containerd names the image by the first, skopeo and crane read the second
-                "annotations": {
-                    "io.containerd.image.name": self.name,
-                    "org.opencontainers.image.ref.name": reference["tag"],
-                },
-            }],
-        })
-        members = {"oci-layout": _json({"imageLayoutVersion": "1.0.0"}), "index.json": index}
-        members |= {"blobs/sha256/" + _digest(blob).removeprefix("sha256:"): blob for blob in (packed, config, manifest)}
-        with tarfile.open(out, "w", format=tarfile.USTAR_FORMAT) as archive:
-            for directory in ("blobs", "blobs/sha256"):
-                archive.addfile(_info(directory, tarfile.DIRTYPE, 0o755))
-            for path, content in sorted(members.items()):
-                archive.addfile(_info(path, tarfile.REGTYPE, 0o644, len(content)), io.BytesIO(content))
-        return {"digest": _digest(manifest), "packed": len(packed), "unpacked": len(layer)}
+        descriptor = _descriptor(MANIFEST, manifest) | {"platform": {"architecture": self.architecture, "os": "linux"}}
+        about = {"architecture": self.architecture, "digest": _digest(manifest), "packed": len(packed), "unpacked": len(layer)}
+        return descriptor, [packed, config, manifest], about
 
     def _add(self, path: str, kind: bytes, mode: int, content: bytes = b"", target: str = "") -> None:
         name = _clean(path)
@@ -125,7 +134,6 @@ class Image:
         return buffer.getvalue()
 
     def _config(self, diff_id: str) -> dict:
-        created = datetime.fromtimestamp(int(os.environ.get("SOURCE_DATE_EPOCH", "0")), timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
         run = {
             "User": self.user,
             "Env": [f"{name}={value}" for name, value in sorted(self.env.items())],
@@ -135,13 +143,45 @@ class Image:
             "WorkingDir": "/",
         }
         return {
-            "created": created,
+            "created": self.created,
             "architecture": self.architecture,
             "os": "linux",
             "config": {key: value for key, value in run.items() if value},
             "rootfs": {"type": "layers", "diff_ids": [diff_id]},
-            "history": [{"created": created, "created_by": "images/oci.py"}],
+            "history": [{"created": self.created, "created_by": "images/oci.py"}],
         }
+
+
+def write_archive(out: Path, images: list[Image]) -> list[dict[str, int | str]]:
+    """Writes an archive of one image, or of the same image for several architectures, and returns of each its architecture, digest
+    and sizes (of the layer, compressed and unpacked, in bytes). Of several the index comes last, with its digest alone."""
+    name = images[0].name
+    reference = REFERENCE.fullmatch(name)
+    if not reference:
+        raise ImageError(f"{name!r} is not a full image name such as docker.io/keeper/sim:0.1.0")
+    if {image.name for image in images} != {name} or len({image.architecture for image in images}) != len(images):
+        raise ImageError(f"{name}: an archive holds one image, once for each architecture")
+    written = [image._blobs() for image in images]
+    entry, blobs, abouts = written[0][0], [blob for _, each, _ in written for blob in each], [about for _, _, about in written]
+    if len(images) > 1:
+        # Pushed as one, and a node takes from it what it can run.
+        platforms = to_json({"schemaVersion": 2, "mediaType": INDEX, "manifests": [descriptor for descriptor, _, _ in written]})
+        entry = _descriptor(INDEX, platforms)
+        blobs.append(platforms)
+        abouts.append({"architecture": "index", "digest": _digest(platforms)})
+    # containerd names the image by the first, skopeo and crane read the second
+    entry["annotations"] = {"io.containerd.image.name": name, "org.opencontainers.image.ref.name": reference["tag"]}
+    members = {
+        "oci-layout": to_json({"imageLayoutVersion": "1.0.0"}),
+        "index.json": to_json({"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]}),
+    }
+    members |= {"blobs/sha256/" + _digest(blob).removeprefix("sha256:"): blob for blob in blobs}
+    with tarfile.open(out, "w", format=tarfile.USTAR_FORMAT) as archive:
+        for directory in ("blobs", "blobs/sha256"):
+            archive.addfile(_info(directory, tarfile.DIRTYPE, 0o755))
+        for path, content in sorted(members.items()):
+            archive.addfile(_info(path, tarfile.REGTYPE, 0o644, len(content)), io.BytesIO(content))
+    return abouts
 
 
 def architecture(path: Path) -> str:
@@ -173,6 +213,11 @@ def static_architecture(path: Path) -> str:
     return found
 
 
+def to_json(value: object) -> bytes:
+    """In the one form in which it has one digest."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+
 def _clean(path: str) -> str:
     """`/a/b` -> `a/b`, the form that a layer uses."""
     name = path.removeprefix("/")
@@ -188,7 +233,8 @@ def _info(name: str, kind: bytes, mode: int, size: int = 0) -> tarfile.TarInfo:
     return info
 
 
-def _gzip(data: bytes) -> bytes:
+def gzipped(data: bytes) -> bytes:
+    """Compressed, without a name or a time."""
     buffer = io.BytesIO()
     with gzip.GzipFile(filename="", fileobj=buffer, mode="wb", compresslevel=9, mtime=0) as packed:
         packed.write(data)
@@ -201,10 +247,6 @@ def _digest(data: bytes) -> str:
 
 def _descriptor(media_type: str, blob: bytes) -> dict:
     return {"mediaType": media_type, "digest": _digest(blob), "size": len(blob)}
-
-
-def _json(value: object) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
 
 def _pairs(values: list[str], separator: str, what: str) -> list[tuple[str, str]]:

@@ -26,6 +26,7 @@ class Dockerfiles(unittest.TestCase):
                 self.assertEqual(final, [
                     ("FROM", "scratch"),
                     ("COPY", "--from=build /rootfs/ /"),
+                    *(("ENV", f'{variable}="{value}"') for variable, value in about.get("env", {}).items()),
                     ("USER", about["user"]),
                     ("ENTRYPOINT", json.dumps(about["entrypoint"])),
                 ])

@@ -87,6 +87,37 @@ class Archives(unittest.TestCase):
             self.image().write(self.directory / "a.tar")
         self.assertEqual(self.read(self.directory / "a.tar")[2]["created"], "1970-01-02T00:00:00Z")
 
+    def test_the_same_files_are_written_to_a_directory(self) -> None:
+        root = self.directory / "root"
+        for _again in range(2):
+            self.image().unpack(root)
+        self.assertEqual((root / "bin/alias").read_bytes(), b"program")
+        self.assertEqual((root / "bin/alias").readlink(), Path("app"))
+        self.assertEqual((root / "bin/app").stat().st_mode & 0o7777, 0o755)
+        self.assertEqual((root / "tmp").stat().st_mode & 0o7777, 0o1777)
+        self.assertEqual(self.image().content("/bin/app"), b"program")
+
+    def test_several_architectures_are_one_image(self) -> None:
+        arm = self.image()
+        arm.architecture = "arm64"
+        abouts = oci.write_archive(self.directory / "a.tar", [self.image(), arm])
+        with tarfile.open(self.directory / "a.tar") as archive:
+            content = {member.name: archive.extractfile(member).read() for member in archive if member.isfile()}
+        (top,) = json.loads(content["index.json"])["manifests"]
+        self.assertEqual(top["annotations"]["io.containerd.image.name"], "docker.io/keeper/thing:1.2.3")
+        platforms = json.loads(content["blobs/" + top["digest"].replace(":", "/")])["manifests"]
+        self.assertEqual([each["platform"]["architecture"] for each in platforms], ["amd64", "arm64"])
+        self.assertEqual([about["digest"] for about in abouts], [*(each["digest"] for each in platforms), top["digest"]])
+        for each in platforms:
+            manifest = json.loads(content["blobs/" + each["digest"].replace(":", "/")])
+            config = json.loads(content["blobs/" + manifest["config"]["digest"].replace(":", "/")])
+            self.assertEqual(config["architecture"], each["platform"]["architecture"])
+        # One alone has the digest that it has among others.
+        self.assertEqual(self.image().write(self.directory / "b.tar")["digest"], abouts[0]["digest"])
+        for images in ([arm, arm], [arm, self.image("docker.io/keeper/other:1.2.3")]):
+            with self.assertRaisesRegex(oci.ImageError, "one image, once for each architecture"):
+                oci.write_archive(self.directory / "a.tar", images)
+
     def test_refuses_what_cannot_be_an_image(self) -> None:
         for name in ("keeper/thing", "docker.io/keeper/thing", "docker.io/keeper/thing:", "docker.io/Keeper/thing:1", "thing:1"):
             with self.subTest(name), self.assertRaisesRegex(oci.ImageError, "not a full image name"):

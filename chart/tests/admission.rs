@@ -24,7 +24,7 @@ fn check(objects: &Objects) -> &Value {
 /// What the user says of failures is the last one's.
 #[test]
 fn a_failed_call_is_repeated_and_the_last_failure_counts() {
-    for (retries, policy) in [(0, "Fail"), (2, "Fail"), (5, "Ignore")] {
+    for (retries, policy) in [(0, "Fail"), (2, "Fail"), (9, "Ignore")] {
         let objects = render(&format!(
             "{{webhook: {{retries: {retries}, failurePolicy: {policy}, timeoutSeconds: 7}}}}"
         ));
@@ -36,18 +36,20 @@ fn a_failed_call_is_repeated_and_the_last_failure_counts() {
             let last = index == retries;
             let expected = match last {
                 true => (policy, 7),
-                false => ("Ignore", 3),
+                false => ("Ignore", 2),
             };
             assert_eq!(webhook["failurePolicy"], expected.0, "{index}");
             assert_eq!(webhook["timeoutSeconds"], expected.1, "{index}");
             let conditions = webhook["matchConditions"].as_array().unwrap();
-            assert_eq!(conditions[0], webhooks[0]["matchConditions"][0]);
+            for common in [0, 1] {
+                assert_eq!(conditions[common], webhooks[0]["matchConditions"][common]);
+            }
             if index > 0 {
                 assert_eq!(
                     webhook["name"],
                     format!("retry-{index}.inject.keeper.security")
                 );
-                assert_eq!(conditions[1]["name"], "is-not-injected");
+                assert_eq!(conditions[2]["name"], "is-not-injected");
             }
             // The same client of the API server's, with the same connections.
             for key in [
@@ -61,9 +63,9 @@ fn a_failed_call_is_repeated_and_the_last_failure_counts() {
             }
         }
     }
-    let short = render("{webhook: {timeoutSeconds: 2}}");
-    assert_eq!(webhook(&short)["timeoutSeconds"], 2);
-    assert!(refusal("{webhook: {retries: 6}}").contains("retries"));
+    let short = render("{webhook: {timeoutSeconds: 1}}");
+    assert_eq!(webhook(&short)["timeoutSeconds"], 1);
+    assert!(refusal("{webhook: {retries: 10}}").contains("retries"));
 }
 
 /// Only a pod whose annotation is there and not false, in any case, may ever wait for us: `failurePolicy: Fail` hangs on it.
@@ -76,6 +78,9 @@ fn only_pods_that_ask_are_sent() {
         json!([{
             "name": "asks-for-injection",
             "expression": "object.metadata.?annotations[?'keeper.security/inject'].orValue('false').trim().lowerAscii() != 'false'",
+        }, {
+            "name": "is-no-mirror-pod",
+            "expression": "!('kubernetes.io/config.mirror' in object.metadata.?annotations.orValue({}))",
         }])
     );
     assert_eq!(
@@ -98,6 +103,7 @@ fn excluded_namespaces_are_never_sent() {
                 "values": ["kube-system", "kube-public", "kube-node-lease", "keeper-security", "payments"],
             },
             {"key": "keeper.security/inject", "operator": "NotIn", "values": ["disabled"]},
+            {"key": "keeper.security/revision", "operator": "DoesNotExist"},
         ]})
     );
 }

@@ -9,6 +9,7 @@
 
 mod admission;
 mod audit;
+mod backup;
 mod certificates;
 mod helm;
 mod leader;
@@ -19,6 +20,7 @@ mod notes;
 mod program;
 mod reference;
 mod release;
+mod revisions;
 mod rights;
 mod scaling;
 mod values;

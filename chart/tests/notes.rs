@@ -47,6 +47,18 @@ fn show_the_documented_smoke_test() {
 }
 
 #[test]
+fn tell_which_namespaces_a_revision_serves() {
+    let canary = notes("{revision: canary, tests: {namespace: shop}}");
+    for line in [
+        "kubectl --namespace keeper-security rollout status deployment/keeper-injector-canary\n",
+        "kubectl label namespace shop keeper.security/revision=canary --overwrite\n",
+    ] {
+        assert!(canary.contains(line), "{canary}");
+    }
+    assert!(!notes("{}").contains("revision"));
+}
+
+#[test]
 fn warn_of_what_gives_less_than_it_seems() {
     assert!(notes_in("default", "{}").contains("WARNING: pods of the injector's own namespace"));
     assert!(notes("{replicaCount: 1}").contains("WARNING: with replicaCount 1"));

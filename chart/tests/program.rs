@@ -53,9 +53,14 @@ fn mounted(objects: &Objects, path: &std::path::Path) -> (Value, String) {
 
 #[test]
 fn arguments_and_names_agree() {
-    let objects = render("{}");
-    let serve = serve(&objects);
-    let pod = pod(&objects);
+    for values in ["{}", "{revision: canary}"] {
+        arguments_and_names_agree_in(&render(values));
+    }
+}
+
+fn arguments_and_names_agree_in(objects: &Objects) {
+    let serve = serve(objects);
+    let pod = pod(objects);
     assert!(matches!(serve.tls_mode, TlsMode::Auto));
     assert_eq!(
         serve.tls_secret,
@@ -66,10 +71,17 @@ fn arguments_and_names_agree() {
         serve.webhook_configuration,
         objects.the("MutatingWebhookConfiguration")["metadata"]["name"]
     );
+    assert_eq!(
+        serve.validating_webhook_configuration.as_deref().unwrap(),
+        objects.the("ValidatingWebhookConfiguration")["metadata"]["name"]
+    );
+    let leases = &objects.the("Role")["rules"][2];
+    assert_eq!(leases["resources"][0], "leases");
+    assert_eq!(serve.leader_election.lease_name, leases["resourceNames"][0]);
     let ports = &pod["containers"][0]["ports"];
     assert_eq!(ports[0]["containerPort"], serve.listen.port());
     assert_eq!(ports[1]["containerPort"], serve.metrics_listen.port());
-    let (volume, key) = mounted(&objects, &serve.settings);
+    let (volume, key) = mounted(objects, &serve.settings);
     let config_map = objects.the("ConfigMap");
     assert_eq!(volume["configMap"]["name"], config_map["metadata"]["name"]);
     assert!(config_map["data"][&key].is_string());

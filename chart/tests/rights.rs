@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use keeper_chart::rbac::{self, Place, Right};
 use serde_json::{Value, json};
 
-use crate::helm::{Objects, read, refusal, render};
+use crate::helm::{NAMESPACE, Objects, read, refusal, render};
 
 const ACCOUNT: &str = "keeper-injector";
+const BACKUP: &str = "keeper-injector-backup";
 
 /// Everything that changes a right, one row a value.
 fn modes() -> Vec<Value> {
@@ -27,6 +28,9 @@ fn modes() -> Vec<Value> {
                 }));
             }
         }
+        modes.push(json!({
+            "tls": tls, "revision": "canary", "leaderElection": {"trafficToLeaderOnly": true},
+        }));
     }
     modes
 }
@@ -48,18 +52,35 @@ fn with_defaults(over: &Value) -> Value {
     values
 }
 
-fn rendered(objects: &Objects) -> BTreeSet<Right> {
+/// The rights of an account, by the bindings that name it.
+fn rendered(objects: &Objects, account: &str) -> BTreeSet<Right> {
     let mut rights = BTreeSet::new();
-    for (kind, place) in [
-        ("Role", Place::OwnNamespace),
-        ("ClusterRole", Place::Cluster),
+    for (binding, kind) in [
+        ("RoleBinding", "Role"),
+        ("ClusterRoleBinding", "ClusterRole"),
     ] {
-        for role in objects.of(kind) {
-            let rules = role["rules"].as_array().unwrap();
-            for rule in rules {
+        for binding in objects.of(binding) {
+            let subject =
+                json!({"kind": "ServiceAccount", "name": account, "namespace": NAMESPACE});
+            if binding["subjects"] != json!([subject]) {
+                continue;
+            }
+            let place = match binding["metadata"]["namespace"].as_str() {
+                None => Place::Cluster,
+                Some(NAMESPACE) => Place::OwnNamespace,
+                Some(other) => Place::Namespace(other.to_owned()),
+            };
+            let is_bound = |role: &&&Value| {
+                let (name, namespace) = (&role["metadata"]["name"], &role["metadata"]["namespace"]);
+                *name == binding["roleRef"]["name"]
+                    && *namespace == binding["metadata"]["namespace"]
+            };
+            let roles = objects.of(kind);
+            let rules = roles.iter().find(is_bound).unwrap()["rules"].as_array();
+            for rule in rules.unwrap() {
                 assert!(rule.get("nonResourceURLs").is_none(), "{rule}");
             }
-            rights.extend(rbac::of_rules(place, rules));
+            rights.extend(rbac::of_rules(&place, rules.unwrap()));
         }
     }
     rights
@@ -71,7 +92,7 @@ fn are_exactly_the_documented_ones_in_every_mode() {
         let documented = rbac::documented(ACCOUNT, &with_defaults(&values));
         assert!(!documented.is_empty());
         assert_eq!(
-            rendered(&render(&values.to_string())),
+            rendered(&render(&values.to_string()), ACCOUNT),
             documented,
             "{values}"
         );
@@ -93,9 +114,42 @@ fn reach_no_secret_elsewhere() {
     }
 }
 
+/// The backup's are by name, each of them.
+#[test]
+fn of_the_backup_are_the_documented_ones_and_each_is_for_one_object() {
+    let some = json!([{"namespace": "shop", "name": "keeper-auth"}, {"namespace": "shop", "name": "other"}, {"namespace": NAMESPACE, "name": "login"}]);
+    let trust = json!([{"namespace": "billing", "name": "keeper-ca"}]);
+    for mut values in modes() {
+        for (enabled, helm, secrets, config_maps) in [
+            (true, true, &some, &trust),
+            (true, false, &json!([]), &json!([])),
+            (false, true, &json!([]), &json!([])),
+        ] {
+            values["backup"] = json!({
+                "enabled": enabled, "image": "kubectl", "helmRelease": helm, "secrets": secrets, "configMaps": config_maps,
+            });
+            let rights = rendered(&render(&values.to_string()), BACKUP);
+            assert_eq!(
+                rights,
+                rbac::documented(BACKUP, &with_defaults(&values)),
+                "{values}"
+            );
+            assert_eq!(rights.is_empty(), !enabled);
+            for right in rights {
+                assert!(right.verb == "get" && right.name.is_some(), "{right:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn belong_to_the_webhooks_account_only() {
-    let objects = render("{}");
+    for values in ["{}", "{revision: canary}"] {
+        belong_to_the_account_of(&render(values));
+    }
+}
+
+fn belong_to_the_account_of(objects: &Objects) {
     let account = &objects.the("ServiceAccount")["metadata"];
     for (binding, role) in [
         ("RoleBinding", "Role"),
@@ -190,9 +244,12 @@ fn the_safety_net_is_under_the_pods_that_are_sent_to_the_webhook() {
         let webhook = &objects.the("MutatingWebhookConfiguration")["webhooks"][0];
         let rules = &net["matchConstraints"];
         assert_eq!(rules["resourceRules"], webhook["rules"]);
-        for selector in ["namespaceSelector", "objectSelector"] {
-            assert_eq!(rules[selector], webhook[selector]);
-        }
+        assert_eq!(rules["objectSelector"], webhook["objectSelector"]);
+        // And those that are left to a release with a revision: `revisions` has more of that.
+        let mut namespaces = webhook["namespaceSelector"].clone();
+        let conditions = namespaces["matchExpressions"].as_array_mut().unwrap();
+        conditions.retain(|condition| condition["key"] != "keeper.security/revision");
+        assert_eq!(rules["namespaceSelector"], namespaces);
         for condition in webhook["matchConditions"].as_array().unwrap() {
             let conditions = net["matchConditions"].as_array().unwrap();
             assert!(conditions.contains(condition), "{condition}");

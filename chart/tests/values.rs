@@ -39,6 +39,7 @@ fn settings_follow_the_values() {
     let values = "
 sidecarImage: {repository: registry.example:5000/keeper/sidecar, tag: 9.9.9, pullPolicy: Always}
 excludedNamespaces: [payments]
+revision: canary
 logging: {level: debug, format: text}
 sidecarResources: {requests: {cpu: 0.5, memory: 16Mi}, limits: {cpu: 2, memory: 64Mi}}
 proxy:
@@ -72,6 +73,7 @@ capabilities: {fileKeyRef: true}
             "imagePullPolicy": "Always",
             "ownNamespace": "keeper-security",
             "excludedNamespaces": ["payments"],
+            "revision": "canary",
             "defaults": {
                 "ksm-config": "keeper-auth",
                 "ca-cert-configmap": "keeper-ca",
@@ -165,13 +167,13 @@ fn each_value_has_its_effect() {
         (
             "{webhook: {failurePolicy: Ignore}}",
             "MutatingWebhookConfiguration",
-            "/webhooks/5/failurePolicy".to_owned(),
+            "/webhooks/9/failurePolicy".to_owned(),
             json!("Ignore"),
         ),
         (
             "{webhook: {timeoutSeconds: 3}}",
             "MutatingWebhookConfiguration",
-            "/webhooks/5/timeoutSeconds".to_owned(),
+            "/webhooks/9/timeoutSeconds".to_owned(),
             json!(3),
         ),
         (
@@ -501,6 +503,7 @@ fn schema_and_values_list_the_same() {
         "/networkPolicy/dns/podLabels/",
         "/networkPolicy/monitoring/namespaceLabels/",
         "/namespaceSelector/",
+        "/podSecurityContext/",
         "/resources/",
         "/sidecar/",
         "/sidecarResources/",

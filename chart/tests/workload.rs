@@ -37,6 +37,17 @@ fn are_restricted() {
     }
 }
 
+/// As OpenShift's `restricted-v2` wants it: it gives each namespace users of its own, and refuses others.
+#[test]
+fn leave_their_user_to_the_cluster_where_it_is_taken_out() {
+    let objects = render(
+        "{podSecurityContext: {runAsUser: null, runAsGroup: null, fsGroup: null}, tests: {namespace: shop}}",
+    );
+    let want = json!({"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}});
+    assert_eq!(pod(&objects)["securityContext"], want);
+    assert_eq!(objects.the("Pod")["spec"]["securityContext"], want);
+}
+
 #[test]
 fn are_probed_over_https() {
     let objects = render("{}");

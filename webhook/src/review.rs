@@ -3,10 +3,16 @@
 //! The pod stays a JSON value: a typed round trip would lose fields that this build does not know.
 //! See <https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/>.
 
+use std::fmt;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use keeper_contract::Workload;
-use serde_json::{Value, json};
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{self, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 use crate::audit::Asker;
 
@@ -71,75 +77,163 @@ impl Review {
     /// # Errors
     /// If there is no UID to answer to.
     pub(crate) fn parse(body: &[u8]) -> Result<Self, Unreadable> {
-        let mut review: Value = serde_json::from_slice(body).map_err(|error| Unreadable::Json {
-            line: error.line(),
-            column: error.column(),
+        let review: Body = serde_json::from_slice(body).map_err(|error| {
+            if error.is_data() {
+                return Unreadable::NoUid;
+            }
+            Unreadable::Json {
+                line: error.line(),
+                column: error.column(),
+            }
         })?;
-        let uid = review
-            .pointer("/request/uid")
-            .and_then(Value::as_str)
-            .filter(|uid| (1..=MAX_UID).contains(&uid.len()))
-            .filter(|uid| uid.bytes().all(|byte| byte.is_ascii_graphic()))
-            .ok_or(Unreadable::NoUid)?
-            .to_owned();
-        let asker = Asker::read(review.pointer("/request/userInfo"));
-        let question = question(&mut review);
+        let uid = text(&review.request.uid);
+        if !(1..=MAX_UID).contains(&uid.len()) || !uid.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(Unreadable::NoUid);
+        }
         Ok(Self {
-            uid,
-            asker,
-            question,
+            uid: uid.to_owned(),
+            asker: Asker::read(&review.request.user_info),
+            question: question(review),
         })
     }
 }
 
-fn question(review: &mut Value) -> Result<Question, &'static str> {
-    let text = |pointer: &str| review.pointer(pointer).and_then(Value::as_str);
-    if text("/kind") != Some(KIND) || text("/apiVersion") != Some(API_VERSION) {
+fn question(review: Body) -> Result<Question, &'static str> {
+    if text(&review.kind) != KIND || text(&review.api_version) != API_VERSION {
         return Err("this is not an AdmissionReview of admission.k8s.io/v1");
     }
-    let kind = text("/request/kind/kind").unwrap_or_default();
-    let group = text("/request/kind/group").unwrap_or_default();
-    let operation = text("/request/operation").unwrap_or_default();
-    let is_pod = (group, kind) == ("", "Pod") && text("/request/kind/version") == Some("v1");
-    let asked: fn(Pod) -> Question = match operation {
+    let request = review.request;
+    let of = |member: &str| request.kind.get(member).map(text).unwrap_or_default();
+    let (group, version, kind) = (of("group"), of("version"), of("kind"));
+    let is_pod = (group, version, kind) == ("", "v1", "Pod");
+    let asked: fn(Pod) -> Question = match text(&request.operation) {
         "CREATE" if is_pod => Question::Pod,
         "CREATE" | "UPDATE" if !is_pod && Workload::is_kind(group, kind) => Question::Workload,
         _ => return Ok(Question::Other),
     };
-    if !text("/request/subResource").unwrap_or_default().is_empty() {
+    if !text(&request.sub_resource).is_empty() {
         return Ok(Question::Other);
     }
-    let absent = match is_pod {
-        true => "the AdmissionReview holds no pod",
-        false => "the AdmissionReview holds no object",
-    };
-    let namespace = text("/request/namespace")
-        .filter(|namespace| is_label(namespace))
-        .ok_or("the AdmissionReview names no namespace")?
-        .to_owned();
-    let name = [
-        "/request/object/metadata/name",
-        "/request/object/metadata/generateName",
-    ]
-    .into_iter()
-    .find_map(|pointer| text(pointer).filter(|name| !name.is_empty()))
-    .map(|name| name.chars().take(MAX_NAME).collect())
-    .unwrap_or_default();
-    let dry_run = review
-        .pointer("/request/dryRun")
-        .and_then(Value::as_bool)
-        .unwrap_or(false);
-    let object = review
-        .pointer_mut("/request/object")
-        .filter(|object| object.is_object())
-        .ok_or(absent)?
-        .take();
+    let namespace = text(&request.namespace);
+    if !is_label(namespace) {
+        return Err("the AdmissionReview names no namespace");
+    }
+    let object = request.object;
+    if !object.is_object() {
+        return Err(match is_pod {
+            true => "the AdmissionReview holds no pod",
+            false => "the AdmissionReview holds no object",
+        });
+    }
+    let name = ["/metadata/name", "/metadata/generateName"]
+        .into_iter()
+        .filter_map(|pointer| object.pointer(pointer)?.as_str())
+        .find(|name| !name.is_empty())
+        .unwrap_or_default();
     Ok(asked(Pod {
-        namespace,
-        name,
+        namespace: namespace.to_owned(),
+        name: name.chars().take(MAX_NAME).collect(),
+        dry_run: request.dry_run == Value::Bool(true),
         object,
-        dry_run,
     }))
+}
+
+/// A review, as far as it is read. Whatever stands in a member, there is an answer.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Body {
+    #[serde(default)]
+    kind: Value,
+    #[serde(default)]
+    api_version: Value,
+    request: Request,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Request {
+    uid: Value,
+    kind: Value,
+    operation: Value,
+    sub_resource: Value,
+    namespace: Value,
+    user_info: Value,
+    dry_run: Value,
+    #[serde(deserialize_with = "without_managed_fields")]
+    object: Value,
+}
+
+/// Empty: it is no string.
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+/// An object without who wrote which field of it, which of a pod on its way in is often more than half, and nothing to us.
+fn without_managed_fields<'de, D: Deserializer<'de>>(object: D) -> Result<Value, D::Error> {
+    Without(&["metadata", "managedFields"]).deserialize(object)
+}
+
+/// A JSON value but for the member at a path.
+struct Without<'p>(&'p [&'p str]);
+
+impl<'de> DeserializeSeed<'de> for Without<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, value: D) -> Result<Value, D::Error> {
+        value.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Without<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
+        let mut object = Map::new();
+        while let Some(name) = members.next_key::<String>()? {
+            let value = match self.0 {
+                [first] if *first == name => {
+                    members.next_value::<IgnoredAny>()?;
+                    continue;
+                }
+                [first, below @ ..] if *first == name => members.next_value_seed(Without(below))?,
+                _ => members.next_value()?,
+            };
+            object.insert(name, value);
+        }
+        Ok(Value::Object(object))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Value, A::Error> {
+        Value::deserialize(SeqAccessDeserializer::new(items))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Value, E> {
+        Ok(text.into())
+    }
+
+    fn visit_bool<E: de::Error>(self, truth: bool) -> Result<Value, E> {
+        Ok(truth.into())
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Value, E> {
+        Ok(number.into())
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Value, E> {
+        Ok(number.into())
+    }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<Value, E> {
+        Ok(number.into())
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
 }
 
 /// Whether this can be a namespace's name; it may become part of a path.
@@ -212,8 +306,8 @@ pub(crate) enum Answer {
     },
     /// The pod may be created with these changes.
     Patched {
-        /// JSON Patch, serialised.
-        patch: Vec<u8>,
+        /// JSON Patch.
+        patch: EncodedPatch,
         /// Shown to the user by kubectl.
         warnings: Vec<String>,
     },
@@ -229,44 +323,105 @@ pub(crate) enum Answer {
 }
 
 impl Answer {
-    /// The `AdmissionReview` to send.
+    /// The `AdmissionReview` to send, as JSON.
     ///
     /// `audit` are its audit annotations. The API server puts the webhook's name before their keys.
-    pub(crate) fn to_json(&self, uid: &str, audit: &Value) -> Value {
-        let mut response = json!({
-            "uid": uid,
-            "allowed": !matches!(self, Self::Refused { .. }),
-            "auditAnnotations": audit,
-        });
-        let more = match self {
-            Self::Unchanged => json!({}),
-            Self::Allowed { warnings } if warnings.is_empty() => json!({}),
-            Self::Allowed { warnings } => json!({"warnings": warnings}),
-            Self::Patched { patch, warnings } if warnings.is_empty() => {
-                json!({"patchType": "JSONPatch", "patch": STANDARD.encode(patch)})
+    pub(crate) fn to_json(&self, uid: &str, audit: &Value) -> Vec<u8> {
+        let mut response = Response {
+            uid,
+            allowed: !matches!(self, Self::Refused { .. }),
+            audit_annotations: audit,
+            warnings: &[],
+            status: None,
+            patch_type: None,
+            patch: None,
+        };
+        match self {
+            Self::Unchanged => {}
+            Self::Allowed { warnings } => response.warnings = warnings,
+            Self::Patched { patch, warnings } => {
+                response.warnings = warnings;
+                response.patch_type = Some("JSONPatch");
+                response.patch = Some(&patch.0);
             }
-            Self::Patched { patch, warnings } => json!({
-                "patchType": "JSONPatch", "patch": STANDARD.encode(patch), "warnings": warnings,
-            }),
             Self::Refused {
                 code,
                 reason,
                 message,
-            } => json!({
-                "status": {
-                    "status": "Failure", "code": code, "reason": reason, "message": message,
-                },
-            }),
-        };
-        if let (Value::Object(response), Value::Object(more)) = (&mut response, more) {
-            response.extend(more);
+            } => {
+                response.status = Some(Status {
+                    status: "Failure",
+                    code: *code,
+                    reason,
+                    message,
+                });
+            }
         }
-        json!({"apiVersion": API_VERSION, "kind": KIND, "response": response})
+        let review = AdmissionReview {
+            api_version: API_VERSION,
+            kind: KIND,
+            response,
+        };
+        // Texts, numbers and lists of them always have a JSON form.
+        serde_json::to_vec(&review).unwrap_or_default()
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AdmissionReview<'a> {
+    api_version: &'static str,
+    kind: &'static str,
+    response: Response<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Response<'a> {
+    uid: &'a str,
+    allowed: bool,
+    audit_annotations: &'a Value,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    warnings: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<Status<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch_type: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch: Option<&'a RawValue>,
+}
+
+/// A Kubernetes `Status` that says what failed.
+#[derive(Serialize)]
+struct Status<'a> {
+    status: &'static str,
+    code: u16,
+    reason: &'static str,
+    message: &'a str,
+}
+
+/// A JSON Patch as an answer has it: its JSON as Base64, in the quotes of a JSON string. It is most of an answer, and nothing in
+/// it needs escaping, so it is copied as it is.
+#[derive(Debug)]
+pub(crate) struct EncodedPatch(Box<RawValue>);
+
+impl EncodedPatch {
+    /// # Errors
+    /// If the patch has no JSON form.
+    pub(crate) fn new<P: Serialize>(patch: &P) -> serde_json::Result<Self> {
+        let json = serde_json::to_vec(patch)?;
+        let mut string = String::with_capacity(json.len().div_ceil(3) * 4 + 2);
+        string.push('"');
+        STANDARD.encode_string(json, &mut string);
+        string.push('"');
+        RawValue::from_string(string).map(Self)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn review() -> Value {
@@ -305,6 +460,27 @@ mod tests {
         );
         assert!(pod.dry_run);
         assert_eq!(pod.object["spec"]["unknownField"], 1);
+    }
+
+    #[test]
+    fn who_wrote_which_field_is_not_read() {
+        let mut whole = json!({
+            "metadata": {"name": "web", "labels": {"managedFields": "a"}, "managedFields": [{}]},
+            "managedFields": 1,
+            "spec": {"metadata": {"managedFields": 2}},
+        });
+        let review = with("/request/object", whole.clone()).unwrap();
+        let Ok(Question::Pod(pod)) = review.question else {
+            panic!("{review:?}")
+        };
+        whole["metadata"]
+            .as_object_mut()
+            .unwrap()
+            .remove("managedFields");
+        assert_eq!(pod.object, whole);
+        let odd = json!({"metadata": ["managedFields"]});
+        let review = with("/request/object", odd.clone()).unwrap();
+        assert!(matches!(review.question, Ok(Question::Pod(pod)) if pod.object == odd));
     }
 
     #[test]
@@ -373,10 +549,14 @@ mod tests {
             assert!(Review::parse(body.as_bytes()).is_err(), "{body}");
         }
         let deep = "[".repeat(100_000);
-        assert!(matches!(
-            Review::parse(deep.as_bytes()),
-            Err(Unreadable::Json { .. })
-        ));
+        assert!(Review::parse(deep.as_bytes()).is_err());
+        for read in ["object", "uid", "userInfo"] {
+            let deep = format!(r#"{{"request": {{"{read}": {deep}"#);
+            assert!(matches!(
+                Review::parse(deep.as_bytes()),
+                Err(Unreadable::Json { .. })
+            ));
+        }
     }
 
     #[test]
@@ -391,12 +571,15 @@ mod tests {
     #[test]
     fn answers_as_the_api_server_expects() {
         let audit = json!({"request-id": "u-1"});
+        let sent = |answer: &Answer| -> Value {
+            serde_json::from_slice(&answer.to_json("u-1", &audit)).unwrap()
+        };
         let patched = Answer::Patched {
-            patch: b"[]".to_vec(),
+            patch: EncodedPatch::new(&json!([])).unwrap(),
             warnings: vec!["w".into()],
         };
         assert_eq!(
-            patched.to_json("u-1", &audit),
+            sent(&patched),
             json!({"apiVersion": API_VERSION, "kind": KIND, "response": {
                 "uid": "u-1", "allowed": true, "patchType": "JSONPatch", "patch": "W10=",
                 "warnings": ["w"],
@@ -409,14 +592,14 @@ mod tests {
             message: "no".into(),
         };
         assert_eq!(
-            refused.to_json("u-1", &audit)["response"],
+            sent(&refused)["response"],
             json!({
                 "uid": "u-1", "allowed": false,
                 "status": {"status": "Failure", "code": 422, "reason": "Invalid", "message": "no"},
                 "auditAnnotations": {"request-id": "u-1"},
             })
         );
-        let unchanged = Answer::Unchanged.to_json("u-1", &audit);
+        let unchanged = sent(&Answer::Unchanged);
         assert_eq!(unchanged["response"].get("patch"), None);
         assert_eq!(unchanged["response"]["allowed"], true);
     }

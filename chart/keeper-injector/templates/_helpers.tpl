@@ -1,9 +1,9 @@
 {{/*
-Names are the same in every release: documentation, alerts and runbooks use them. A second release in a cluster would
-inject every pod twice, and is refused by helm, since the webhook configuration belongs to the first.
+Names are the same in every release of a revision: documentation, alerts and runbooks use them. A second one of the same revision
+in a cluster would serve the same namespaces, and is refused by helm, since the webhook configuration belongs to the first.
 */}}
-{{- define "keeper-injector.name" -}}keeper-injector{{- end }}
-{{- define "keeper-injector.service" -}}keeper-injector-webhook{{- end }}
+{{- define "keeper-injector.name" -}}keeper-injector{{ with .Values.revision }}-{{ . }}{{ end }}{{- end }}
+{{- define "keeper-injector.service" -}}{{ include "keeper-injector.name" . }}-webhook{{- end }}
 
 {{/*
 tls.mode, or what the deprecated tls.autoGenerate, tls.certManager and tls.certificate say; these are YAML with a list of
@@ -46,8 +46,8 @@ true
 
 {{- define "keeper-injector.tlsSecret" -}}
 {{- $mode := include "keeper-injector.tlsMode" . }}
-{{- if eq $mode "auto" }}keeper-injector-tls
-{{- else if or (eq $mode "cert-manager") (include "keeper-injector.tlsInValues" .) }}keeper-injector-certificate
+{{- if eq $mode "auto" }}{{ include "keeper-injector.name" . }}-tls
+{{- else if or (eq $mode "cert-manager") (include "keeper-injector.tlsInValues" .) }}{{ include "keeper-injector.name" . }}-certificate
 {{- else }}{{ .Values.tls.manual.secretName }}
 {{- end }}
 {{- end }}
@@ -82,6 +82,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- with .Values.commonLabels }}
 {{ toYaml . }}
 {{- end }}
+{{- end }}
+
+{{/* The same for what isn't the webhook's: the Service, the budget and the policies must not select it. */}}
+{{- define "keeper-injector.backupLabels" -}}
+{{- include "keeper-injector.labels" . | replace "component: webhook" "component: backup" }}
 {{- end }}
 
 {{/* An image with its tag, and its digest if that is stated; takes (list root image). */}}
@@ -152,6 +157,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if or (eq $value "") (eq $value "<nil>") }}{{ $_ := set $resources $key nil }}{{ end }}
 {{- end }}
 {{- $sidecar := include "keeper-injector.sidecarImage" . | fromJson }}
+{{- $revision := dict }}
+{{- with .Values.revision }}{{ $revision = dict "revision" . }}{{ end }}
 {{- dict
       "sidecarImage" (include "keeper-injector.image" (list . $sidecar))
       "imagePullPolicy" $sidecar.pullPolicy
@@ -163,7 +170,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
       "logFormat" .Values.logging.format
       "policy" (dict "denyAnnotations" .Values.policy.denyAnnotations "minRefreshInterval" .Values.policy.minRefreshInterval)
       "capabilities" (dict "fileKeyRef" .Values.capabilities.fileKeyRef)
-    | toYaml }}
+    | merge $revision | toYaml }}
 {{- end }}
 
 {{- /* Where both webhook configurations lead, and in which namespaces. Called with a list: the root, and the path. */}}
@@ -188,8 +195,32 @@ annotations:
 {{- end }}
 {{- end }}
 
-{{/* The namespaces whose pods are sent. The old name of the value is one more condition. */}}
+{{/*
+The namespaces that this release serves: with a revision those that are labelled with it, without one those that have no such label.
+Without the safety net nobody would refuse the pods of a label that no release serves: then this release serves all.
+*/}}
 {{- define "keeper-injector.namespaceSelector" -}}
+{{ include "keeper-injector.selectedNamespaces" . | trim }}
+{{- if .Values.revision }}
+  - key: keeper.security/revision
+    operator: In
+    values: [{{ .Values.revision | quote }}]
+{{- else if .Values.safetyNet.enabled }}
+  - key: keeper.security/revision
+    operator: DoesNotExist
+{{- end }}
+{{- end }}
+
+{{/*
+The namespaces that the safety net is under: those that this release serves; without a revision also those with a label of one, since
+that may be misspelt, or of a release that is gone.
+*/}}
+{{- define "keeper-injector.watchedNamespaces" -}}
+{{- include (ternary "keeper-injector.namespaceSelector" "keeper-injector.selectedNamespaces" (ne .Values.revision "")) . }}
+{{- end }}
+
+{{/* The namespaces whose pods may be injected, by whatever release. The old name of the value is one more condition. */}}
+{{- define "keeper-injector.selectedNamespaces" -}}
 {{- $labels := merge (dict) (.Values.webhook.namespaceSelector.matchLabels | default dict) (.Values.namespaceSelector.matchLabels | default dict) }}
 {{- with $labels }}
 matchLabels: {{- toYaml . | nindent 2 }}
@@ -231,6 +262,11 @@ object.spec.?initContainers.orValue([]).exists(c, c.name.matches('^keeper-(init|
 {{- /* CEL: whether a pod asks for injection. What the webhook reads as "false" is what this does: in any case, with blanks around it. */}}
 {{- define "keeper-injector.asksForInjection" -}}
 object.metadata.?annotations[?'keeper.security/inject'].orValue('false').trim().lowerAscii() != 'false'
+{{- end }}
+
+{{- /* CEL: whether a pod is none that a kubelet shows to the API server. Such a one runs already, and the webhook leaves it as it is. */}}
+{{- define "keeper-injector.isNoMirrorPod" -}}
+!('kubernetes.io/config.mirror' in object.metadata.?annotations.orValue({}))
 {{- end }}
 
 {{- /* What the API server calls the webhook's account. */}}

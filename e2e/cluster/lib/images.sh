@@ -29,6 +29,13 @@ push_image() {
   rm -r "$layout"
 }
 
+# push_test_image NAME: a further one for some tests, which isn't kept.
+push_test_image() {
+  "$repo/images/build" --out "$state/images" "$1" >&2
+  push_image "$state/images/$1.tar"
+  rm -r "$state/images"
+}
+
 # What the node pulled before is out of date when an image of that name was pushed again.
 forget_images() {
   local name

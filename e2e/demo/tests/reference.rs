@@ -6,6 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use keeper_walk::{Action, Page};
 use serde_json::Value;
 
 /// What is shipped.
@@ -235,6 +236,31 @@ fn links_between_pages_lead_somewhere() {
             );
         }
     }
+}
+
+/// The program `pages` of the end-to-end tests walks each page that doesn't say otherwise, so a command is either run or has a reason
+/// beside it.
+#[test]
+fn every_command_of_the_pages_is_run_or_says_why_not() {
+    let tests = repository().join("e2e/tests/tests");
+    let mut run = 0;
+    for path in keeper_walk::pages(&repository()).unwrap() {
+        let page = Page::read(&repository(), &path).unwrap_or_else(|mistake| panic!("{mistake}"));
+        let commands = page
+            .steps
+            .iter()
+            .filter(|step| matches!(step.action, Action::Run(_)));
+        run += commands.count();
+        if let Some(by) = page.by {
+            let (program, module) = by.split_once("::").unwrap_or((&by, "main"));
+            let file = tests.join(program).join(format!("{module}.rs"));
+            assert!(
+                file.is_file(),
+                "{path} says that it is walked by {by}: no {file:?}"
+            );
+        }
+    }
+    assert!(run > 50, "{run}");
 }
 
 /// The objects of all examples, which the end-to-end run applies.

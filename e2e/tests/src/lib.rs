@@ -3,7 +3,8 @@
 //!
 //! The tests are programs, which cargo runs one after the other: `promises`, whose tests run in parallel; `audit`, which installs
 //! the chart with other values; `outage` and `leader`, whose tests take the webhook away and so run one at a time; and
-//! `monitoring`, in which it is watched. `soak` and `gitops` take minutes, and are run when asked for.
+//! `monitoring`, in which it is watched; `lifecycle`, which upgrades it. `pages` walks the pages that users read, command by command. `soak` and
+//! `gitops` take minutes, and are run when asked for.
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -11,6 +12,7 @@
     reason = "a helper of tests fails by panicking, and prints the state that it saw"
 )]
 
+mod cluster;
 mod command;
 mod discovery;
 mod keeper;
@@ -21,8 +23,10 @@ pub mod pods;
 mod poll;
 mod process;
 mod proxy;
+mod reader;
 pub mod webhook;
 
+pub use cluster::{Cluster, Server};
 pub use command::{Output, repository};
 pub use keeper::{CLIENT, Keeper};
 pub use keeper_squid::Manner;
@@ -31,3 +35,4 @@ pub use namespace::{AUTH_SECRET, Namespace, kubectl, try_kubectl};
 pub use poll::until;
 pub use process::Process;
 pub use proxy::Proxy;
+pub use reader::reader;

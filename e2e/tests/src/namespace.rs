@@ -45,6 +45,19 @@ impl Namespace {
         Self::of_manifest(&name)
     }
 
+    /// One of a name that users are shown. Where an earlier one of that name is still going, that is waited for.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        let _ = kubectl(&[
+            "wait",
+            "--for=delete",
+            &format!("namespace/{name}"),
+            "--timeout=60s",
+        ]);
+        create(name, &[]);
+        Self::of_manifest(name)
+    }
+
     /// One that a manifest has made: what pods need comes into it, and it goes with the test, too.
     #[must_use]
     pub fn of_manifest(name: &str) -> Self {
@@ -185,7 +198,8 @@ impl Drop for Namespace {
 }
 
 impl Namespace {
-    fn print_state(&self) {
+    /// Prints what stands in it, for a test that failed.
+    pub fn print_state(&self) {
         eprintln!("== namespace {} as it was when the test failed", self.name);
         for arguments in [
             &["describe", "pods"][..],

@@ -52,6 +52,11 @@ pub fn install_definitions() {
     let _ = run("cluster", &["definitions"], &[], None).expect_success("cluster definitions");
 }
 
+/// Puts a further image of `images/build` into the node's registry.
+pub fn push_image(name: &str) {
+    let _ = run("cluster", &["image", name], &[], None).expect_success("cluster image");
+}
+
 /// The node's address, which pods reach.
 ///
 /// # Panics

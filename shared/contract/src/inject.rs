@@ -63,6 +63,11 @@ pub(crate) fn patch(plan: &Plan<'_>, pod: &Pod<'_>, settings: &Settings) -> Patc
         ops.add(["spec", "shareProcessNamespace"], json!(true));
     }
     ops.markers(pod);
+    // Not where containers are there already: they may be of another revision.
+    if let Some(revision) = &settings.revision {
+        let key = format!("{PREFIX}revision");
+        ops.add(["metadata", "labels", &key], json!(revision));
+    }
     Patch(ops.0)
 }
 

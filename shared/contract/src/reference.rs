@@ -33,7 +33,8 @@ const CLOSING: &str = "
   of the pod's containers: it fetches nothing at its start, and stops together with the app. A name that the pod has already gets a number behind it.
 - A memory-backed volume, of which each of the pod's own containers and init containers mounts one directory, read-only, at
   `/keeper/secrets`. If nothing is selected, nothing is mounted.
-- The label and the annotation `keeper.security/injected: \"true\"`.
+- The label and the annotation `keeper.security/injected: \"true\"`, and from a release with a [revision](../revisions.md) the label
+  `keeper.security/revision`.
 
 The injected containers run as user 65532, in the group 65532 or the pod's `fsGroup`, without privileges and with a read-only
 root. They hold no service account token. The Secret with the device config is mounted into them only.

@@ -27,6 +27,8 @@ pub struct Settings {
     pub own_namespace: String,
     /// Namespaces whose pods are left alone, beside the system's and the injector's own.
     pub excluded_namespaces: BTreeSet<String>,
+    /// The release's revision, which pods get as a label; none: the one that has none.
+    pub revision: Option<String>,
     /// Cluster-wide defaults of annotations: name without prefix, value. Each one parses.
     pub defaults: BTreeMap<String, String>,
     /// Hosts that are called without a proxy.
@@ -82,6 +84,9 @@ pub enum SettingsError {
     /// An entry of the hosts without a proxy.
     #[error("noProxy: {0}")]
     NoProxy(#[from] NoProxyError),
+    /// What can't be a label's value.
+    #[error("revision: {0} is no revision: lower case letters, digits and dashes between them")]
+    Revision(String),
     /// A resource's amount.
     #[error("resources.{key}: {value} {error}")]
     Quantity {
@@ -134,6 +139,8 @@ struct Raw {
     own_namespace: String,
     #[serde(default)]
     excluded_namespaces: Vec<String>,
+    #[serde(default)]
+    revision: Option<String>,
     #[serde(default)]
     defaults: BTreeMap<String, Scalar>,
     #[serde(default)]
@@ -208,6 +215,7 @@ impl TryFrom<Raw> for Settings {
             image_pull_policy,
             own_namespace,
             excluded_namespaces,
+            revision,
             defaults,
             no_proxy,
             resources,
@@ -237,6 +245,7 @@ impl TryFrom<Raw> for Settings {
             image_pull_policy,
             own_namespace: namespace("ownNamespace", own_namespace)?,
             excluded_namespaces,
+            revision: revision.map(label_value).transpose()?,
             defaults,
             no_proxy: no_proxy.parse()?,
             resources: resources.try_into()?,
@@ -292,6 +301,21 @@ fn namespace(key: &'static str, value: String) -> Result<String, SettingsError> 
     }
 }
 
+/// What a Kubernetes label may hold, as the chart's schema has it.
+fn label_value(value: String) -> Result<String, SettingsError> {
+    let known = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let ends = |c: char| c.is_ascii_alphanumeric();
+    if (1..=63).contains(&value.len())
+        && value.bytes().all(known)
+        && value.starts_with(ends)
+        && value.ends_with(ends)
+    {
+        Ok(value)
+    } else {
+        Err(SettingsError::Revision(quoted(&value)))
+    }
+}
+
 fn quantity(key: &'static str, value: Option<Scalar>) -> Result<Option<Quantity>, SettingsError> {
     let Some(text) = value.map(Scalar::into_text) else {
         return Ok(None);
@@ -332,6 +356,7 @@ mod tests {
         assert_eq!(got.log_format, LogFormat::Json);
         assert_eq!(got.image_pull_policy, None);
         assert!(!got.file_key_ref);
+        assert_eq!(got.revision, None);
     }
 
     #[test]
@@ -339,6 +364,7 @@ mod tests {
         let got = settings(|v| {
             v["imagePullPolicy"] = json!("IfNotPresent");
             v["excludedNamespaces"] = json!(["monitoring"]);
+            v["revision"] = json!("canary-2");
             v["defaults"] = json!({
                 "ksm-config": "keeper-auth", "ca-cert-configmap": "keeper-ca", "init-only": false, "metrics-port": 9800
             });
@@ -348,6 +374,7 @@ mod tests {
         })
         .unwrap();
         assert_eq!(got.defaults["metrics-port"], "9800");
+        assert_eq!(got.revision.as_deref(), Some("canary-2"));
         assert!(got.file_key_ref);
         assert_eq!(got.resources.cpu_request.to_string(), "10m");
         for (namespace, alone) in [
@@ -366,13 +393,16 @@ mod tests {
     #[test]
     fn errors_name_the_key() {
         type Change = (&'static str, fn(&mut Value));
-        let changes: [Change; 17] = [
+        let changes: [Change; 20] = [
             ("sidecarImage", |v| v["sidecarImage"] = json!("")),
             ("sidecarImage", |v| v["sidecarImage"] = json!("a b")),
             ("ownNamespace", |v| v["ownNamespace"] = json!("Keeper")),
             ("excludedNamespaces", |v| {
                 v["excludedNamespaces"] = json!(["a/b"]);
             }),
+            ("revision", |v| v["revision"] = json!("")),
+            ("revision", |v| v["revision"] = json!("Canary")),
+            ("revision", |v| v["revision"] = json!("-a")),
             ("sidecarimage", |v| v["sidecarimage"] = json!("x")),
             ("defaults.refresh-interval", |v| {
                 v["defaults"] = json!({"refresh-interval": "5"});

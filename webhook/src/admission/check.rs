@@ -39,9 +39,8 @@ impl Admission {
         let Checked {
             outcome, warnings, ..
         } = checked;
-        let answer = Answer::Allowed { warnings }
-            .to_json(&uid, &annotations(&uid, outcome.as_str(), "", None));
-        Ok(answer.to_string().into_bytes())
+        let audit = annotations(&uid, outcome.as_str(), "", None);
+        Ok(Answer::Allowed { warnings }.to_json(&uid, &audit))
     }
 
     async fn workload(&self, subject: &Pod) -> Checked {

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::audit::{Entry, Request, Subject, Trail, annotations, clip};
 use crate::metrics::{Metrics, reasons};
 use crate::namespaces::Namespaces;
-use crate::review::{Answer, Outcome, Pod, Question, Review, Unreadable};
+use crate::review::{Answer, EncodedPatch, Outcome, Pod, Question, Review, Unreadable};
 
 /// Decides about a pod in a namespace; none: not ready to.
 pub(crate) type Decide = dyn Fn(&Value, Namespace<'_>) -> Option<Decision> + Send + Sync;
@@ -88,7 +88,7 @@ impl Admission {
         } = verdict;
         let reason = clip(&reason, REASON);
         let audit = annotations(&uid, outcome.as_str(), &reason, request.as_ref());
-        let answer = answer.to_json(&uid, &audit).to_string().into_bytes();
+        let answer = answer.to_json(&uid, &audit);
         let taken = started.elapsed();
         self.metrics.answered(outcome, taken);
         let subject = pod.as_ref();
@@ -133,7 +133,7 @@ impl Admission {
                 "the injector is starting and does not know the cluster's version yet; try again",
             ),
             Some(Decision::Skipped(reason)) => Verdict::skipped(&reason.to_string()),
-            Some(Decision::Injected(injection)) => match serde_json::to_vec(&injection.patch) {
+            Some(Decision::Injected(injection)) => match EncodedPatch::new(&injection.patch) {
                 Ok(patch) => Verdict {
                     outcome: Outcome::Injected,
                     answer: Answer::Patched {

@@ -25,9 +25,9 @@ pub(crate) struct Asker {
 
 impl Asker {
     /// From the `userInfo` of a review. Its `extra` is left out: what an authenticator puts there may be a credential's.
-    pub(crate) fn read(user_info: Option<&Value>) -> Self {
-        let text = |key: &str| user_info?.get(key)?.as_str();
-        let groups = user_info.and_then(|info| info.get("groups")?.as_array());
+    pub(crate) fn read(user_info: &Value) -> Self {
+        let text = |key: &str| user_info.get(key)?.as_str();
+        let groups = user_info.get("groups").and_then(Value::as_array);
         let groups: Names = groups
             .into_iter()
             .flatten()
@@ -176,9 +176,9 @@ mod tests {
         for text in ["x", "\"", "\u{202e}", "\u{e0041}", "\0", "漢"] {
             let long = text.repeat(100_000);
             let many = vec![long.clone(); 1000];
-            let asker = Asker::read(Some(&json!({
+            let asker = Asker::read(&json!({
                 "username": long, "uid": long, "groups": many, "extra": {"token": ["canary-4711"]},
-            })));
+            }));
             let object = json!({"metadata": {"ownerReferences": [
                 {"kind": "Other", "name": "not the controller"},
                 {"kind": long, "name": long, "controller": true},
@@ -221,7 +221,7 @@ mod tests {
             json!([1]),
             json!({"groups": "x", "username": 7}),
         ] {
-            assert_eq!(Asker::read(Some(&nobody)), Asker::default());
+            assert_eq!(Asker::read(&nobody), Asker::default());
         }
         let subject = Subject::of(
             "shop",

@@ -16,8 +16,10 @@ use super::Leadership;
 
 const LABEL: &str = "keeper.security/leader";
 const FIELD_MANAGER: &str = "keeper-injector-leader";
-/// All pods that have the label. Other pods of the namespace are none of our business.
+/// All pods that have the label, of whatever release. Other pods of the namespace are none of our business.
 const LABELLED: &str = "keeper.security/leader=true,app.kubernetes.io/name=keeper-injector,app.kubernetes.io/component=webhook";
+/// Tells releases apart: one with a revision may stand in the same namespace, and has a leader of its own.
+const RELEASE: &str = "app.kubernetes.io/instance";
 /// Until all nodes' proxies know a new endpoint; they gather changes for a second.
 const PROPAGATION: Duration = Duration::from_secs(2);
 const RETRY: Duration = Duration::from_secs(1);
@@ -48,13 +50,15 @@ pub(crate) struct PodState {
     pub(crate) version: String,
     pub(crate) ready: bool,
     pub(crate) labelled: bool,
+    /// Of which release of the chart it is.
+    pub(crate) release: Option<String>,
 }
 
 /// Our pods.
 pub(crate) trait Pods: Send + Sync {
     /// The one that we are in.
     fn own(&self) -> impl Future<Output = Result<PodState, PodsError>> + Send;
-    /// All that have the label.
+    /// All that have the label, of whatever release.
     fn labelled(&self) -> impl Future<Output = Result<Vec<PodState>, PodsError>> + Send;
     /// Gives one the label, or takes it, if the pod is still as it was read; whether it was.
     fn label(
@@ -139,7 +143,7 @@ impl<P: Pods> Traffic<P> {
         }
         let mut all_done = true;
         for other in self.pods.labelled().await? {
-            if other.name != own.name {
+            if other.name != own.name && other.release == own.release {
                 all_done &= self.leadership.is_leader() && self.pods.label(&other, false).await?;
             }
         }
@@ -207,6 +211,7 @@ fn state(pod: Pod) -> PodState {
                 .any(|condition| condition.type_ == "Ready" && condition.status == "True")
         }),
         labelled: labels.get(LABEL).is_some_and(|value| value == "true"),
+        release: labels.get(RELEASE).cloned(),
     }
 }
 
@@ -235,6 +240,9 @@ mod tests {
         own: usize,
     }
 
+    /// Those that follow are another release's.
+    const REPLICAS: usize = 2;
+
     fn name(index: usize) -> String {
         format!("pod-{index}")
     }
@@ -247,6 +255,7 @@ mod tests {
                 version: version.to_string(),
                 ready,
                 labelled,
+                release: Some(if index < REPLICAS { "a" } else { "b" }.to_owned()),
             }
         }
     }
@@ -315,6 +324,19 @@ mod tests {
         assert_eq!(labels(&all), [true, true]);
         second.traffic.round().await.unwrap();
         assert_eq!(labels(&all), [false, true]);
+    }
+
+    #[tokio::test]
+    async fn another_release_has_a_leader_of_its_own() {
+        let all = All::new(Mutex::new(vec![
+            (1, true, true),
+            (1, true, true),
+            (1, true, true),
+        ]));
+        let first = candidate(&all, 0);
+        first.term.send_replace(FOR_EVER);
+        first.traffic.round().await.unwrap();
+        assert_eq!(labels(&all), [true, false, true]);
     }
 
     #[tokio::test]

@@ -5,7 +5,7 @@ use std::fs;
 use keeper_e2e::{AUTH_SECRET, CLIENT, Namespace, kubectl, node, repository, try_kubectl, until};
 
 /// Values that change which objects there are, and what is in them.
-const MATRIX: [&str; 13] = [
+const MATRIX: [&str; 14] = [
     "{}",
     "{replicaCount: 1, metrics: {enabled: false}, webhook: {workloadWarnings: false}}",
     "{webhook: {failurePolicy: Ignore, port: 10250, namespaceSelector: {matchLabels: {a: b}, matchExpressions: [{key: c, operator: Exists}]}, objectSelector: {matchLabels: {d: e}}}}",
@@ -15,9 +15,11 @@ const MATRIX: [&str; 13] = [
     "{affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: a, operator: Exists}]}]}}}, topologySpreadConstraints: [{maxSkew: 1, topologyKey: rack, whenUnsatisfiable: DoNotSchedule}], nodeSelector: {a: b}, tolerations: [{key: k, operator: Exists}], priorityClassName: system-cluster-critical}",
     "{commonLabels: {team: platform}, podLabels: {a: b}, podAnnotations: {a: b}, deploymentAnnotations: {a: b}, serviceAccount: {annotations: {a: b}}, service: {annotations: {a: b}}, revisionHistoryLimit: 0}",
     "{extraArgs: ['--drain-delay-seconds=9'], extraEnv: [{name: A, value: b}], extraVolumes: [{name: a, emptyDir: {}}], extraVolumeMounts: [{name: a, mountPath: /a}]}",
+    "{revision: canary, replicaCount: 3, leaderElection: {trafficToLeaderOnly: true}, networkPolicy: {enabled: true}}",
     "{autoscaling: {enabled: true, podMetric: {name: admissions_per_second}}}",
     "{networkPolicy: {enabled: true, apiServer: {cidrs: [10.0.0.0/28]}, injectedPods: {namespaces: [default], extraEgress: [{to: [{podSelector: {}}]}]}, extraIngress: [{}], extraEgress: [{}]}}",
     "{resourceQuotas: [{namespace: default, pods: 100, requests: {cpu: '20', memory: 40Gi}, limits: {memory: 60Gi}}], limitRanges: [{namespace: default, default: {memory: 256Mi}, defaultRequest: {cpu: 100m}, max: {memory: 4Gi}}]}",
+    "{backup: {enabled: true, image: kubectl, through: gzip, secrets: [{namespace: default, name: keeper-auth}], configMaps: [{namespace: default, name: keeper-ca}]}}",
     "{tests: {ksmConfig: keeper-auth, secret: database-credentials}, safetyNet: {enabled: false}, rbac: {admissionPolicies: false}}",
 ];
 

@@ -35,7 +35,7 @@ fn review(user: &str, namespace: &str) -> Value {
 
 fn rules(user: &str, namespace: &str) -> BTreeSet<Right> {
     let review = review(user, namespace);
-    rbac::of_rules(Place::Cluster, review["resourceRules"].as_array().unwrap())
+    rbac::of_rules(&Place::Cluster, review["resourceRules"].as_array().unwrap())
 }
 
 /// The paths without a resource that a user may call, rule by rule.

@@ -1,7 +1,7 @@
 //! What the safety net lets through while the webhook is there. What it refuses is in the program `outage`: as long as the webhook
 //! answers, nothing that lacks our containers gets that far.
 
-use keeper_e2e::{kubectl, pods, try_kubectl};
+use keeper_e2e::{kubectl, node, pods, try_kubectl, until};
 use serde_json::{Value, json};
 
 const SECRET: (&str, &str) = ("secret", "database-credentials");
@@ -69,12 +69,23 @@ fn what_asks_for_nothing_passes() {
     let mut marked = pods::plain("marked", "true");
     marked["metadata"]["labels"] = json!({"keeper.security/injected": "true"});
     assert_eq!(pods::injected(&created(&marked)).count(), 0);
-    // The kubelet's picture of a static pod.
-    let mut mirror = pods::annotated("mirror", &[SECRET], "true");
+}
+
+/// The kubelet's picture of a static pod runs already: it passes, and the webhook isn't asked about it.
+#[test]
+fn a_mirror_pod_passes_unseen() {
+    let name = format!("mirror-{}", std::process::id());
+    let mut mirror = pods::annotated(&name, &[SECRET], "true");
     mirror["metadata"]["annotations"]["kubernetes.io/config.mirror"] = json!("x");
     mirror["spec"]["nodeName"] = json!("node");
     mirror["spec"]["automountServiceAccountToken"] = json!(false);
     assert_eq!(pods::injected(&created(&mirror)).count(), 0);
+    let event = until("the audit log to have it", 20, || {
+        let mut events = node::created_pods("default").into_iter();
+        events.find(|event| event["objectRef"]["name"] == *name)
+    });
+    let annotations = event["annotations"].to_string();
+    assert!(!annotations.contains("mutation.webhook"), "{annotations}");
 }
 
 #[test]

@@ -396,6 +396,40 @@ fn a_guaranteed_pod_stays_guaranteed() {
     assert_eq!(sidecar["resources"], equal("100m", "20608Ki"));
 }
 
+/// Which release a pod is from, told by a label of the one that injects it, and by no other that sees it later.
+#[test]
+fn a_release_with_a_revision_leaves_it_on_the_pod() {
+    let of = |revision: &str| -> keeper_contract::Settings {
+        let settings = json!({
+            "sidecarImage": "x", "ownNamespace": "keeper-security", "revision": revision,
+        });
+        serde_json::from_value(settings).unwrap()
+    };
+    let decide = |pod: &Value, revision: &str| {
+        let settings = of(revision);
+        keeper_contract::admit(pod, "default", &settings, &crate::CURRENT)
+    };
+    const LABEL: &str = "keeper.security/revision";
+    let pod = pod(&[("secret", "Orders")]);
+    assert!(patched(&pod)["metadata"]["labels"][LABEL].is_null());
+    for labels in [None, Some(json!({})), Some(json!({LABEL: "other"}))] {
+        let mut pod = pod.clone();
+        if let Some(labels) = labels {
+            pod["metadata"]["labels"] = labels;
+        }
+        let got = crate::apply(&pod, &crate::injection(decide(&pod, "canary")));
+        assert_eq!(
+            got["metadata"]["labels"],
+            json!({LABEL: "canary", "keeper.security/injected": "true"})
+        );
+        let again = decide(&got, "next");
+        assert!(
+            matches!(again, keeper_contract::Decision::Skipped(_)),
+            "{again:?}"
+        );
+    }
+}
+
 #[test]
 fn what_we_do_not_know_survives() {
     let mut pod = pod(&[("secret", "Orders")]);
