@@ -1,7 +1,7 @@
 # The commands of the project. Each target installs or builds what it needs.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint images arm64 reproducible release-check cluster cluster-down e2e e2e-full walk alerts soak chaos lifecycle bench throttling
+.PHONY: help demo test lint images arm64 reproducible release-check cluster cluster-down e2e e2e-full walk alerts soak chaos lifecycle gitops bench throttling
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,7 +52,8 @@ cluster-down: ## ends the node and leaves nothing behind
 e2e: images ## the promises, on the node
 	./e2e/cluster/cluster test
 
-e2e-full: images ## all that is shown on the node: the promises, and pages, alerts, certificates, life cycle, soak and chaos, each for minutes
+e2e-full: images ## all that is shown on the node: the promises, and pages, alerts, certificates, life cycle, GitOps, soak and chaos, each for minutes
+	./e2e/cluster/cluster gitops
 	./e2e/cluster/cluster test -- --include-ignored
 
 walk: images ## all pages, command by command on the node: from nothing to an alert and its end
@@ -69,6 +70,10 @@ chaos: images ## minutes of killed, paused and evicted replicas on the node, fro
 
 lifecycle: ## updates that go well and badly, backups, and a lost cluster that is brought back, on nodes; minutes
 	./e2e/cluster/cluster test --test lifecycle -- --ignored --nocapture
+
+gitops: images ## Argo CD and Flux sync the product and an application on the node; minutes, and a quarter of an hour to build them once
+	./e2e/cluster/cluster gitops
+	./e2e/cluster/cluster test --test gitops -- --ignored --nocapture
 
 bench: ## what the webhook and the agent take, and how long pods take to start, as tables; needs root
 	./bench/run

@@ -3,6 +3,8 @@
 # shellcheck shell=bash
 
 tools=(kubernetes helm coredns crane)
+# A quarter of an hour to build, so that only who asks for them has them: `cluster gitops`.
+gitops_tools=(argocd flux-source flux-kustomize flux-helm)
 
 tool_version() { awk '$1 == "require" && $2 != "(" { sub(/^v/, "", $3); print $3; exit }' "$cluster_dir/tools/$1/go.mod"; }
 tool_dir() { printf '%s/%s-%s' "$cache" "$1" "$(tool_version "$1")"; }
@@ -17,7 +19,7 @@ build_tools() {
 
 use_tools() {
   local tool
-  for tool in "${tools[@]}"; do PATH=$(tool_dir "$tool"):$PATH; done
+  for tool in "${tools[@]}" "${gitops_tools[@]}"; do PATH=$(tool_dir "$tool"):$PATH; done
   export PATH
 }
 
@@ -37,14 +39,27 @@ build_tool() {
     # -e: what tools.go names are programs, which go list takes for a mistake.
     mapfile -t imports < <(go list -e -tags tools -f '{{join .Imports "\n"}}' .)
     CGO_ENABLED=0 nice go build -trimpath -ldflags "$flags" -o "$building/" "${imports[@]}"
-    if [[ $tool == prometheus-operator ]]; then
-      # The definitions of its kinds.
-      local module=github.com/prometheus-operator/prometheus-operator
-      install --mode=644 "$(go list -m -f '{{.Dir}}' $module)"/example/prometheus-operator-crd/*.yaml "$building/"
-    fi
+    # Go names a program after its folder.
+    [[ ! -f $building/cmd ]] || mv "$building/cmd" "$building/$tool"
+    keep_definitions "$tool" "$building"
   )
   # Whole or not at all; where another checkout was faster, its result is as good.
   mv --no-target-directory "$building" "$(tool_dir "$tool")" 2>/dev/null || rm -r "$building"
+}
+
+# The definitions of a tool's own kinds, from where its module has them, beside its binary.
+keep_definitions() {
+  local tool=$1 folder=$2 module path
+  case $tool in
+    prometheus-operator) path=example/prometheus-operator-crd ;;
+    argocd) path=manifests/crds ;;
+    flux-*) path=config/crd/bases ;;
+    *) return 0 ;;
+  esac
+  module=$(awk '$1 == "require" && $2 != "(" { print $2; exit }' go.mod)
+  install --mode=644 "$(go list -m -f '{{.Dir}}' "$module")/$path"/*.yaml "$folder/"
+  # It only lists the others.
+  rm -f "$folder/kustomization.yaml"
 }
 
 # Writes tools/kubernetes/go.mod for another version. Kubernetes' own go.mod requires its staging modules at v0.0.0

@@ -3,8 +3,8 @@
 //!
 //! The tests are programs, which cargo runs one after the other: `promises`, whose tests run in parallel; `audit`, which installs
 //! the chart with other values; `outage` and `leader`, whose tests take the webhook away and so run one at a time; and
-//! `monitoring`, in which it is watched; `lifecycle`, which upgrades it. `pages` walks the pages that users read, command by command. `soak` takes
-//! minutes, and is run when asked for.
+//! `monitoring`, in which it is watched; `lifecycle`, which upgrades it. `pages` walks the pages that users read, command by command. `soak` and
+//! `gitops` take minutes, and are run when asked for.
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -21,6 +21,7 @@ mod namespace;
 pub mod node;
 pub mod pods;
 mod poll;
+mod process;
 mod proxy;
 mod reader;
 pub mod webhook;
@@ -32,5 +33,6 @@ pub use keeper_squid::Manner;
 pub use monitoring::Monitoring;
 pub use namespace::{AUTH_SECRET, Namespace, kubectl, try_kubectl};
 pub use poll::until;
+pub use process::Process;
 pub use proxy::Proxy;
 pub use reader::reader;

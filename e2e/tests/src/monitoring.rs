@@ -7,20 +7,18 @@ use crate::discovery::Discovery;
 use crate::namespace::{kubectl, try_kubectl};
 use crate::node;
 use crate::poll::until;
+use crate::process::Process;
 use crate::reader::reader;
 use keeper_walk::Page;
 use serde_json::{Value, json};
 use std::fs;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use tempfile::TempDir;
 
 /// Ports in the node's network that nothing else takes.
 const PROMETHEUS: &str = "127.0.0.1:9390";
 const ALERTMANAGER: &str = "127.0.0.1:9393";
 const OPERATOR: &str = "127.0.0.1:9396";
-/// No process of this lives longer, whatever becomes of the test.
-const LIMIT_SECONDS: &str = "900";
 /// Where the object `Prometheus` is, of which the operator makes a config.
 const NAMESPACE: &str = "monitoring";
 /// The operator's kinds that it needs for that.
@@ -304,40 +302,6 @@ impl Drop for Monitoring {
         self.discovery = None;
         drop(node::PutBack);
         let _ = try_kubectl(&["delete", "namespace", NAMESPACE, "--wait=false"], None);
-    }
-}
-
-/// A process in the node's network, which ends with this value.
-#[derive(Debug)]
-struct Process(Child);
-
-impl Process {
-    fn start(command: &[&str], log: &Path) -> Self {
-        let log = fs::File::create(log).expect("a file");
-        let child = Command::new("timeout")
-            .arg(LIMIT_SECONDS)
-            .arg(repository().join("e2e/cluster/cluster"))
-            .arg("client")
-            .args(command)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a file"))
-            .stderr(log)
-            .spawn()
-            .expect("timeout can be run");
-        Self(child)
-    }
-
-    fn must_run(&mut self) {
-        let ended = self.0.try_wait().expect("a child can be waited for");
-        assert!(ended.is_none(), "a process has ended: {ended:?}");
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // Told to end, timeout tells all that it has started.
-        let _ = Command::new("kill").arg(self.0.id().to_string()).status();
-        let _ = self.0.wait();
     }
 }
 
