@@ -52,12 +52,12 @@ cluster-down: ## ends the node and leaves nothing behind
 e2e: images ## the promises, on the node
 	./e2e/cluster/cluster test
 
-e2e-full: images ## all that is shown on the node: the promises, and alerts, certificates, life cycle, GitOps, soak and chaos, each for minutes
+e2e-full: images ## all that is shown on the node: the promises, and pages, alerts, certificates, life cycle, GitOps, soak and chaos, each for minutes
 	./e2e/cluster/cluster gitops
 	./e2e/cluster/cluster test -- --include-ignored
 
-walk: images ## the pages are walked on the node, command by command: those that take minutes, too
-	./e2e/cluster/cluster test --test pages -- --include-ignored
+walk: images ## all pages, command by command on the node: from nothing to an alert and its end
+	./e2e/cluster/cluster test --test pages --test production -- --include-ignored
 
 alerts: images ## things are broken on the node until alerts fire; their runbooks are followed; minutes
 	./e2e/cluster/cluster test --test monitoring -- --ignored --nocapture

@@ -93,7 +93,11 @@ pub fn documented(account: &str, values: &Value) -> BTreeSet<Right> {
     let Some(revision) = values["revision"].as_str().filter(|name| !name.is_empty()) else {
         return in_table(&text, account, values);
     };
-    let with_revision = |name: &str| name.replacen(NAME, &format!("{NAME}-{revision}"), 1);
+    // What is named by something else, as helm's own Secret is by its release, has no revision in its name.
+    let with_revision = |name: &str| match name.strip_prefix(NAME) {
+        Some(rest) => format!("{NAME}-{revision}{rest}"),
+        None => name.to_owned(),
+    };
     let documented = account.replacen(&with_revision(NAME), NAME, 1);
     let rights = in_table(&text, &documented, values).into_iter();
     let renamed = rights.map(|right| Right {

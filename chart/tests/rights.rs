@@ -52,6 +52,14 @@ fn with_defaults(over: &Value) -> Value {
     values
 }
 
+/// The name that an account has in a release: one with a revision has it in its names.
+fn name_in(values: &Value, account: &str) -> String {
+    match values["revision"].as_str() {
+        Some(revision) => account.replacen(ACCOUNT, &format!("{ACCOUNT}-{revision}"), 1),
+        None => account.to_owned(),
+    }
+}
+
 /// The rights of an account, by the bindings that name it.
 fn rendered(objects: &Objects, account: &str) -> BTreeSet<Right> {
     let mut rights = BTreeSet::new();
@@ -89,10 +97,11 @@ fn rendered(objects: &Objects, account: &str) -> BTreeSet<Right> {
 #[test]
 fn are_exactly_the_documented_ones_in_every_mode() {
     for values in modes() {
-        let documented = rbac::documented(ACCOUNT, &with_defaults(&values));
+        let account = name_in(&values, ACCOUNT);
+        let documented = rbac::documented(&account, &with_defaults(&values));
         assert!(!documented.is_empty());
         assert_eq!(
-            rendered(&render(&values.to_string()), ACCOUNT),
+            rendered(&render(&values.to_string()), &account),
             documented,
             "{values}"
         );
@@ -128,10 +137,11 @@ fn of_the_backup_are_the_documented_ones_and_each_is_for_one_object() {
             values["backup"] = json!({
                 "enabled": enabled, "image": "kubectl", "helmRelease": helm, "secrets": secrets, "configMaps": config_maps,
             });
-            let rights = rendered(&render(&values.to_string()), BACKUP);
+            let account = name_in(&values, BACKUP);
+            let rights = rendered(&render(&values.to_string()), &account);
             assert_eq!(
                 rights,
-                rbac::documented(BACKUP, &with_defaults(&values)),
+                rbac::documented(&account, &with_defaults(&values)),
                 "{values}"
             );
             assert_eq!(rights.is_empty(), !enabled);

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use keeper_walk::{Page, Shell};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -124,6 +125,20 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn the_commands_of_its_page_work() {
+    let server = Server::start(&[]);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let page = Page::read(&root, "e2e/keeper-sim/README.md").unwrap();
+    let folder = Path::new(BINARY).parent().unwrap().display();
+    let path = format!("{folder}:{}", std::env::var("PATH").unwrap());
+    let shell = Shell::new(&root).unwrap().with_variable("PATH", &path);
+    let shell = shell.with_variable("KEEPER_SIM_ADMIN", server.ready["admin"].as_str().unwrap());
+    if let Err(failure) = shell.walk(&page, &page.steps) {
+        panic!("{failure}");
     }
 }
 

@@ -1,5 +1,6 @@
 //! Prometheus and Alertmanager as a cluster has them: the Prometheus operator turns what the chart makes (ServiceMonitor, PodMonitor,
 //! PrometheusRule) into a config, and Debian's Prometheus runs with that, in the node's network; its targets come from [`Discovery`].
+//! Of a user of kube-prometheus these two would be pods.
 
 use crate::command::repository;
 use crate::discovery::Discovery;
@@ -7,6 +8,8 @@ use crate::namespace::{kubectl, try_kubectl};
 use crate::node;
 use crate::poll::until;
 use crate::process::Process;
+use crate::reader::reader;
+use keeper_walk::Page;
 use serde_json::{Value, json};
 use std::fs;
 use std::process::Command;
@@ -27,7 +30,7 @@ const KINDS: [&str; 5] = [
     "prometheusrules",
 ];
 
-/// A watched product. The processes end with this value, and the release is then what it was before.
+/// A watched product. The processes end with this value, and the product is then installed as it was before.
 #[derive(Debug)]
 pub struct Monitoring {
     processes: Vec<Process>,
@@ -36,20 +39,42 @@ pub struct Monitoring {
 }
 
 impl Monitoring {
-    /// Switches on what the chart has for monitoring, with further values (`key=value`), and starts what works with it.
+    /// Switches on what the chart has for monitoring, as the page on it tells a user to, with further values (`key=value`), and starts
+    /// what works with it.
     ///
     /// # Panics
     /// If something of it does not come up.
     #[must_use]
     pub fn start(values: &[&str]) -> Self {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        install_kinds();
+        Self::install_kinds();
+        switch_on(values);
+        Self::watch()
+    }
+
+    /// Makes the kinds of the Prometheus operator known, of which the chart makes objects.
+    pub fn install_kinds() {
+        let folder = node::client(&["sh", "-c", "dirname \"$(command -v operator)\""]);
+        for kind in KINDS {
+            let file = format!("{}/monitoring.coreos.com_{kind}.yaml", folder.trim());
+            let _ = kubectl(&["apply", "--server-side", "--filename", &file]);
+        }
+        for kind in KINDS {
+            let crd = format!("crd/{kind}.monitoring.coreos.com");
+            let _ = kubectl(&["wait", &crd, "--for=condition=Established", "--timeout=30s"]);
+        }
+    }
+
+    /// Starts Prometheus and Alertmanager with what the chart has made by now. Later changes of rules are not taken up.
+    ///
+    /// # Panics
+    /// If something of it does not come up.
+    #[must_use]
+    pub fn watch() -> Self {
         let mut monitoring = Self {
             processes: Vec::new(),
             discovery: None,
-            dir,
+            dir: tempfile::tempdir().expect("a temporary directory"),
         };
-        switch_on(values);
         monitoring.run(
             "operator",
             &["operator", &format!("--web.listen-address={OPERATOR}")],
@@ -58,6 +83,18 @@ impl Monitoring {
         monitoring.start_alertmanager();
         monitoring.start_prometheus();
         monitoring
+    }
+
+    /// Where Prometheus is, for who stands in the node's network.
+    #[must_use]
+    pub fn prometheus() -> String {
+        format!("http://{PROMETHEUS}")
+    }
+
+    /// Where Alertmanager is.
+    #[must_use]
+    pub fn alertmanager() -> String {
+        format!("http://{ALERTMANAGER}")
     }
 
     /// What a query finds now: samples with their labels, without those that are no number.
@@ -263,45 +300,32 @@ impl Drop for Monitoring {
         }
         self.processes.clear();
         self.discovery = None;
-        let _ = node::try_client(&[
-            "helm",
-            "rollback",
-            "keeper-injector",
-            "--namespace=keeper-security",
-            "--wait",
-        ]);
+        drop(node::PutBack);
         let _ = try_kubectl(&["delete", "namespace", NAMESPACE, "--wait=false"], None);
-    }
-}
-
-/// The definitions of the operator's kinds.
-fn install_kinds() {
-    let folder = node::client(&["sh", "-c", "dirname \"$(command -v operator)\""]);
-    for kind in KINDS {
-        let file = format!("{}/monitoring.coreos.com_{kind}.yaml", folder.trim());
-        let _ = kubectl(&["apply", "--server-side", "--filename", &file]);
-    }
-    for kind in KINDS {
-        let crd = format!("crd/{kind}.monitoring.coreos.com");
-        let _ = kubectl(&["wait", &crd, "--for=condition=Established", "--timeout=30s"]);
     }
 }
 
 /// What the page on monitoring tells a user to do, with further values.
 fn switch_on(values: &[&str]) {
-    let page = fs::read_to_string(repository().join("docs/monitoring.md")).expect("the page");
-    let block = page.split("```sh\n").nth(1).expect("a command");
-    let mut command = block
-        .split("```")
-        .next()
-        .expect("its end")
-        .trim()
-        .to_owned();
-    command.push_str(" --wait --timeout 2m");
-    for value in values {
-        command.push_str(&format!(" --set {value}"));
+    let page = Page::read(repository(), "docs/monitoring.md").expect("a page");
+    let reader = reader("default");
+    if let Err(failure) = reader.walk(&page, &page.steps) {
+        panic!("{failure}");
     }
-    let _ = node::client(&["sh", "-c", &command]);
+    let chart = repository().join("chart/keeper-injector");
+    let chart = chart.to_str().expect("a path in UTF-8");
+    let mut command = vec![
+        "helm",
+        "upgrade",
+        "keeper-injector",
+        chart,
+        "--namespace=keeper-security",
+        "--reset-then-reuse-values",
+        "--wait",
+        "--timeout=2m",
+    ];
+    command.extend(values.iter().flat_map(|value| ["--set", value]));
+    let _ = node::client(&command);
 }
 
 /// What the base64 of a gzip file holds; nothing, if it is none.

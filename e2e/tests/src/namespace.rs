@@ -45,9 +45,15 @@ impl Namespace {
         Self::of_manifest(&name)
     }
 
-    /// One of a name that users are shown. Where an earlier one of that name is still going, that is waited for.
+    /// One of a name that users are shown.
     #[must_use]
     pub fn named(name: &str) -> Self {
+        Self::empty(name).with_keeper()
+    }
+
+    /// One of that name without anything in it. Where an earlier one is still going, that is waited for.
+    #[must_use]
+    pub fn empty(name: &str) -> Self {
         let _ = kubectl(&[
             "wait",
             "--for=delete",
@@ -55,19 +61,25 @@ impl Namespace {
             "--timeout=60s",
         ]);
         create(name, &[]);
-        Self::of_manifest(name)
+        Self::of(name)
     }
 
     /// One that a manifest has made: what pods need comes into it, and it goes with the test, too.
     #[must_use]
     pub fn of_manifest(name: &str) -> Self {
-        let namespace = Self {
+        Self::of(name).with_keeper()
+    }
+
+    fn of(name: &str) -> Self {
+        Self {
             keeper: Keeper::new(name),
             name: name.to_owned(),
-        };
-        let _ = run("cluster", &["keeper", &namespace.name], &[], None)
-            .expect_success("cluster keeper");
-        namespace
+        }
+    }
+
+    fn with_keeper(self) -> Self {
+        let _ = run("cluster", &["keeper", &self.name], &[], None).expect_success("cluster keeper");
+        self
     }
 
     /// Its name.

@@ -17,9 +17,10 @@
 //! | `also: COMMANDS` | what the reader does by other means: in the vault, with another shell. May have lines of its own |
 //! | `let: NAME=VALUE` | what stands for the word NAME in this page's commands |
 //! | `namespace: NAME` | the namespace of the page's commands has that name |
+//! | `bare: REASON` | that namespace is empty: there is no keeper-sim in it, and no Secret |
 //! | `alone: REASON` | the page changes the installation, so that none is walked beside it |
 //! | `slow: REASON` | it takes minutes, and so is not for each run |
-//! | `by: TEST` | a test of its own runs it, with what it needs: `program` or `program::module` of `e2e/tests/tests` |
+//! | `by: FILE` | the test of that file runs it, with what it needs |
 //!
 //! A reader has one shell: the working directory, exported variables and functions of a block are there in the next one. Blocks run under `set -Eeuo
 //! pipefail`. The tools that there are for this (runme, mdsh, trycmd) either want their own marks on each block, which readers see, or compare

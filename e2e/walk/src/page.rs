@@ -14,11 +14,13 @@ pub struct Page {
     pub path: String,
     /// The namespace that its commands take for granted.
     pub namespace: Option<String>,
+    /// Why that namespace needs no Keeper.
+    pub bare: Option<String>,
     /// Why no other page may be walked beside it.
     pub alone: Option<String>,
     /// Why it isn't walked each time.
     pub slow: Option<String>,
-    /// The test that walks it.
+    /// The file, below the root, of the test that walks it.
     pub by: Option<String>,
     /// Words of its commands, and what stands for them.
     pub names: Vec<(String, String)>,
@@ -272,6 +274,7 @@ impl Reader<'_> {
                 None => return Err(self.mistake(line, "`let` is NAME=VALUE".to_owned())),
             },
             "namespace" => page.namespace = Some(rest),
+            "bare" => page.bare = Some(rest),
             "alone" => page.alone = Some(rest),
             "slow" => page.slow = Some(rest),
             "by" => page.by = Some(rest),

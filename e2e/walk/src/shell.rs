@@ -12,8 +12,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// No block may take longer.
-const LIMIT: Duration = Duration::from_secs(240);
+/// No block may take longer. Some wait for an alert.
+const LIMIT: Duration = Duration::from_secs(600);
 /// Between two looks at a command that runs.
 const LOOK: Duration = Duration::from_millis(50);
 /// Before a command that did not yet say what is waited for is run again.

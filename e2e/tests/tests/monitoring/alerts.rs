@@ -1,20 +1,16 @@
 //! Things are broken for real until an alert reaches Alertmanager; its runbook is followed; and it ends. Every command of every
 //! runbook is run.
 
-use crate::queries::{commands, section};
 use crate::{EMPTY_WHILE_HEALTHY, OFTEN};
-use keeper_e2e::{CLIENT, Monitoring, Namespace, kubectl, node, pods, repository, until};
+use keeper_e2e::{CLIENT, Monitoring, Namespace, kubectl, node, pods, reader, repository, until};
+use keeper_walk::{Action, Page, pages};
 use serde_json::Value;
-use std::fs;
-use std::path::Path;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 
 const DEPLOYMENT: &str = "deployment/keeper-injector";
 const OWN: &str = "keeper-security";
 const POD: &str = "orders";
-/// What a runbook's command may end with and still have said what it is for: grep without a line, `status` of a pod that is not good,
-/// logs of containers that were never restarted.
-const MAY_FAIL: [&str; 3] = ["| grep", "/keeper-sidecar status", "--previous"];
-
 /// As in production, but sooner.
 const SOON: [&str; 6] = [
     "alerts.rules.KeeperSidecarRefreshFailures.duration=5s",
@@ -31,7 +27,7 @@ fn alerts_fire_their_runbooks_help_and_they_end() {
     let values: Vec<_> = OFTEN.iter().chain(&SOON).copied().collect();
     let watched = Watched {
         monitoring: Monitoring::start(&values),
-        scratch: tempfile::tempdir().unwrap(),
+        followed: RefCell::default(),
     };
     let [outage, withdrawn, crowded] = ["outage", "withdrawn", "crowded"].map(|name| {
         let namespace = Namespace::new(&format!("alerts-{name}"));
@@ -71,8 +67,6 @@ fn alerts_fire_their_runbooks_help_and_they_end() {
 
     reach_nobody(&outage, false);
     withdrawn.keeper().run(&["unrevoke", CLIENT]);
-    let config = withdrawn.keeper().run(&["config"]);
-    fs::write(watched.scratch.path().join("device-config.json"), config).unwrap();
     watched.follow("KeeperSidecarStale", "Cure", &withdrawn);
     watched.ends("KeeperSidecarStale", Some(&withdrawn));
 
@@ -102,13 +96,31 @@ fn alerts_fire_their_runbooks_help_and_they_end() {
             watched.follow(alert, part, &outage);
         }
     }
+    assert_eq!(*watched.followed.borrow(), runbooks());
     scale(2);
+}
+
+/// All parts of runbooks that have commands.
+fn runbooks() -> BTreeSet<(String, String)> {
+    let mut parts = BTreeSet::new();
+    for path in pages(repository()).unwrap() {
+        if let Some(alert) = path.strip_prefix("docs/runbooks/") {
+            let page = Page::read(repository(), &path).unwrap();
+            let run = page
+                .steps
+                .into_iter()
+                .filter(|step| matches!(step.action, Action::Run(_)));
+            let alert = alert.trim_end_matches(".md");
+            parts.extend(run.map(|step| (alert.to_owned(), step.section)));
+        }
+    }
+    parts
 }
 
 struct Watched {
     monitoring: Monitoring,
-    /// Where the commands of runbooks are run.
-    scratch: tempfile::TempDir,
+    /// Parts of runbooks: the alert, and the heading.
+    followed: RefCell<BTreeSet<(String, String)>>,
 }
 
 impl Watched {
@@ -156,18 +168,21 @@ impl Watched {
         eprintln!("ended: {alert}");
     }
 
-    /// Runs the commands and queries of a part of a runbook.
+    /// Runs the commands of a part of a runbook, for the pod of a namespace.
     fn follow(&self, alert: &str, part: &str, namespace: &Namespace) {
-        let text = section(alert, part);
-        for command in commands(&text, namespace.name(), POD) {
-            let output = in_folder(self.scratch.path(), &command);
-            let may_fail = MAY_FAIL.iter().any(|part| command.contains(part));
-            assert!(
-                output.success || may_fail && !output.stderr.contains("unknown"),
-                "{alert}: {command}\n{}{}",
-                output.stdout,
-                output.stderr
-            );
+        let page = Page::read(repository(), &format!("docs/runbooks/{alert}.md")).unwrap();
+        let reader = reader(namespace.name())
+            .with_name("NAMESPACE", namespace.name())
+            .with_name("POD", POD);
+        if let Err(failure) = reader.walk(&page, page.section(part)) {
+            panic!("{failure}");
+        }
+        if page
+            .section(part)
+            .any(|step| matches!(step.action, Action::Run(_)))
+        {
+            let part = (alert.to_owned(), part.to_owned());
+            self.followed.borrow_mut().insert(part);
         }
     }
 }
@@ -186,11 +201,6 @@ impl Name for &str {
     fn name(&self) -> &str {
         self
     }
-}
-
-fn in_folder(folder: &Path, command: &str) -> keeper_e2e::Output {
-    let script = format!("cd {} && {command}", folder.display());
-    node::try_client(&["bash", "-o", "pipefail", "-c", &script])
 }
 
 /// Takes the Service's pods away, or gives them back: who calls is refused.

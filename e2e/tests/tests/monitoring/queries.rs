@@ -46,23 +46,6 @@ pub(crate) fn of_pages() -> BTreeSet<String> {
         .collect()
 }
 
-/// A section of a runbook.
-pub(crate) fn section(alert: &str, heading: &str) -> String {
-    let page = repository().join(format!("docs/runbooks/{alert}.md"));
-    let text = fs::read_to_string(page).unwrap();
-    let (_, rest) = text.split_once(&format!("\n## {heading}\n")).unwrap();
-    rest.split("\n## ").next().unwrap().to_owned()
-}
-
-/// The commands of a text, one a line, for a pod.
-pub(crate) fn commands(text: &str, namespace: &str, pod: &str) -> Vec<String> {
-    blocks(text, "sh")
-        .iter()
-        .flat_map(|block| block.lines())
-        .map(|line| line.replace("NAMESPACE", namespace).replace("POD", pod))
-        .collect()
-}
-
 fn pages() -> Vec<PathBuf> {
     let folders = ["docs", "docs/reference", "docs/runbooks"];
     let entries = folders

@@ -11,20 +11,6 @@ const NAMESPACED: &str = "secrets,configmaps,leases,serviceaccounts,services,end
 /// And beside namespaces.
 const CLUSTER: &str = "mutatingwebhookconfigurations,validatingwebhookconfigurations,validatingadmissionpolicies,validatingadmissionpolicybindings,clusterroles,clusterrolebindings,priorityclasses";
 
-/// Installs it again, whatever became of the test.
-struct Absent;
-
-impl Drop for Absent {
-    fn drop(&mut self) {
-        let installed = node::install_chart();
-        assert!(
-            installed.success || std::thread::panicking(),
-            "{}",
-            installed.stderr
-        );
-    }
-}
-
 /// What stands in our namespace, or has our name.
 fn ours() -> BTreeSet<String> {
     let in_namespace = kubectl(&["get", NAMESPACED, OWN, "--output=name"]);
@@ -48,7 +34,7 @@ fn an_uninstalled_chart_leaves_nothing_behind() {
     ] {
         assert!(before.contains(made_by_the_webhook), "{before:?}");
     }
-    let _absent = Absent;
+    let _put_back = node::PutBack;
     let _ = node::client(&["helm", "uninstall", "keeper-injector", OWN, "--wait"]);
     until("nothing to be left", 90, || match ours() {
         left if left.is_empty() => Some(()),

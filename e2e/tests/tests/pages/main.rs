@@ -44,11 +44,12 @@ fn walk(page: &Page, site: &Site) -> Result<(), Failed> {
     // A page that failed has left everything as one that did not.
     let (_shared, _alone);
     if page.alone.is_some() {
+        // They go in this order: the next page finds the installation as it was.
         _alone = (
+            node::PutBack,
             site.installation
                 .write()
                 .unwrap_or_else(PoisonError::into_inner),
-            PutBack,
         );
     } else {
         _shared = site
@@ -58,34 +59,24 @@ fn walk(page: &Page, site: &Site) -> Result<(), Failed> {
     }
     let of_that_name;
     let _of_that_name;
-    let namespace = if let Some(name) = &page.namespace {
+    let name = if let Some(name) = &page.namespace {
         let mut names = site.names.lock().unwrap_or_else(PoisonError::into_inner);
         of_that_name = Arc::clone(names.entry(name.clone()).or_default());
         drop(names);
         _of_that_name = of_that_name.lock().unwrap_or_else(PoisonError::into_inner);
-        Namespace::named(name)
+        name.clone()
     } else {
-        let stem = page.path.rsplit('/').next().unwrap_or_default();
-        let name = stem.trim_end_matches(".md").to_lowercase();
-        Namespace::new(&format!("page-{name}"))
+        let path = page.path.trim_end_matches(".md").to_lowercase();
+        // A name that an earlier run on the same node did not use.
+        format!("{}-{}", path.replace('/', "-"), std::process::id())
     };
-    let outcome = reader(&namespace).walk(page, &page.steps);
+    let namespace = match page.bare {
+        Some(_) => Namespace::empty(&name),
+        None => Namespace::named(&name),
+    };
+    let outcome = reader(namespace.name()).walk(page, &page.steps);
     outcome.map_err(|failure| {
         namespace.print_state();
         Failed::from(failure)
     })
-}
-
-/// Installs the chart as it was, whatever became of a page.
-struct PutBack;
-
-impl Drop for PutBack {
-    fn drop(&mut self) {
-        let installed = node::install_chart();
-        assert!(
-            installed.success || std::thread::panicking(),
-            "{}",
-            installed.stderr
-        );
-    }
 }

@@ -5,7 +5,7 @@ use std::fs;
 use keeper_e2e::{AUTH_SECRET, CLIENT, Namespace, kubectl, node, repository, try_kubectl, until};
 
 /// Values that change which objects there are, and what is in them.
-const MATRIX: [&str; 14] = [
+const MATRIX: [&str; 15] = [
     "{}",
     "{replicaCount: 1, metrics: {enabled: false}, webhook: {workloadWarnings: false}}",
     "{webhook: {failurePolicy: Ignore, port: 10250, namespaceSelector: {matchLabels: {a: b}, matchExpressions: [{key: c, operator: Exists}]}, objectSelector: {matchLabels: {d: e}}}}",
