@@ -34,8 +34,8 @@ throttling: ## the tables (printed) and the plot of docs/throttling.md, simulate
 images: ## OCI archives in dist/
 	./images/build
 
-arm64: ## the sidecar's image for arm64, cross-built; the demo with it under qemu
-	./images/arm64 sidecar
+arm64: ## the images for arm64, cross-built; the demo with them under qemu
+	./images/arm64
 
 reproducible: ## two builds of the images at different places: the same bytes
 	./images/reproducible
