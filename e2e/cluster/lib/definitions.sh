@@ -13,7 +13,8 @@ install_definitions() {
     kept=$cache/definitions/${definition//\//_}
     [[ -f $kept ]] || keep_definition "$definition" "$kept"
     client kubectl apply --server-side --filename="$kept" >/dev/null
-    client kubectl wait --for=condition=Established --timeout=30s --filename="$kept" >/dev/null
+    # kubectl's own wait fails if it looks before there is any condition.
+    wait_until 30 "the kind of $definition" client kubectl wait --for=condition=Established --timeout=1s --filename="$kept"
   done
 }
 

@@ -143,11 +143,15 @@ fn what_cannot_be_is_denied_or_said_at_the_start() {
         logs.contains("the variable HOSTNAME") && logs.contains("keeper.security/env-prefix"),
         "{logs}"
     );
-    let pod = namespace.get("pod", "taken");
-    assert_eq!(
-        pods::status(&pod, pods::APP)["state"]["terminated"]["exitCode"],
-        125
-    );
+    // The log is there before the kubelet has told of the end.
+    let code = until("the container's end", 60, || {
+        let pod = namespace.get("pod", "taken");
+        let status = pods::status(&pod, pods::APP);
+        ["state", "lastState"]
+            .iter()
+            .find_map(|state| status[state]["terminated"]["exitCode"].as_i64())
+    });
+    assert_eq!(code, 125);
 }
 
 #[test]
