@@ -54,14 +54,8 @@ impl Monitoring {
     /// Makes the kinds of the Prometheus operator known, of which the chart makes objects.
     pub fn install_kinds() {
         let folder = node::client(&["sh", "-c", "dirname \"$(command -v operator)\""]);
-        for kind in KINDS {
-            let file = format!("{}/monitoring.coreos.com_{kind}.yaml", folder.trim());
-            let _ = kubectl(&["apply", "--server-side", "--filename", &file]);
-        }
-        for kind in KINDS {
-            let crd = format!("crd/{kind}.monitoring.coreos.com");
-            let _ = kubectl(&["wait", &crd, "--for=condition=Established", "--timeout=30s"]);
-        }
+        let file = |kind| format!("{}/monitoring.coreos.com_{kind}.yaml", folder.trim());
+        node::install_kinds(&KINDS.map(file));
     }
 
     /// Starts Prometheus and Alertmanager with what the chart has made by now. Later changes of rules are not taken up.

@@ -1,7 +1,8 @@
 //! The node from inside: its processes, its files, and the API server's audit log.
 
 use crate::command::{Output, repository, run};
-use crate::namespace::kubectl;
+use crate::namespace::{kubectl, try_kubectl};
+use crate::poll::until;
 use serde_json::Value;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -65,6 +66,24 @@ impl Drop for PutBack {
 /// Makes the kinds of other operators known to the API server, of which the chart makes objects.
 pub fn install_definitions() {
     let _ = run("cluster", &["definitions"], &[], None).expect_success("cluster definitions");
+}
+
+/// Makes the kinds that these files define known to the API server, and waits until it serves them.
+///
+/// # Panics
+/// If it doesn't.
+pub fn install_kinds(files: &[String]) {
+    for file in files {
+        let _ = kubectl(&["apply", "--server-side", "--filename", file]);
+    }
+    // kubectl's own wait fails if it looks before there is any condition.
+    let established = "--for=condition=Established";
+    for file in files {
+        let wait = ["wait", established, "--timeout=1s", "--filename", file];
+        until("a kind to be served", 60, || {
+            try_kubectl(&wait, None).success.then_some(())
+        });
+    }
 }
 
 /// Puts a further image of `images/build` into the node's registry.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use keeper_e2e::{kubectl, repository, try_kubectl};
+use keeper_e2e::{node, repository, try_kubectl};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer as Signer, KeyPair};
 use serde_json::Value;
 
@@ -67,30 +67,17 @@ impl Schemas {
         let found: Value = serde_json::from_slice(&found.stdout)
             .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&found.stderr)));
         let folder = Path::new(found["Dir"].as_str().expect("a folder")).join("deploy/crds");
-        let schemas = ["certificates", "issuers"].map(|kind| {
-            std::fs::read_to_string(folder.join(format!("cert-manager.io_{kind}.yaml"))).unwrap()
-        });
-        for schema in &schemas {
-            let apply = ["apply", "--server-side", "--filename=-"];
-            let _ = try_kubectl(&apply, Some(schema)).expect_success("the schemas");
-        }
-        for kind in ["certificates", "issuers"] {
-            let name = format!("crd/{kind}.cert-manager.io");
-            let _ = kubectl(&[
-                "wait",
-                &name,
-                "--for=condition=Established",
-                "--timeout=60s",
-            ]);
-        }
-        Self(schemas.into())
+        let file = |kind| folder.join(format!("cert-manager.io_{kind}.yaml"));
+        let files = ["certificates", "issuers"].map(|kind| file(kind).display().to_string());
+        node::install_kinds(&files);
+        Self(files.into())
     }
 }
 
 impl Drop for Schemas {
     fn drop(&mut self) {
-        for schema in &self.0 {
-            let _ = try_kubectl(&["delete", "--wait=false", "--filename=-"], Some(schema));
+        for file in &self.0 {
+            let _ = try_kubectl(&["delete", "--wait=false", "--filename", file], None);
         }
     }
 }

@@ -94,13 +94,7 @@ impl Kinds {
             entries.map(|entry| entry.unwrap().path().display().to_string())
         });
         let definitions: Vec<_> = definitions.filter(|file| file.ends_with(".yaml")).collect();
-        for file in &definitions {
-            kubectl(&["apply", "--server-side", "--filename", file]);
-        }
-        for file in &definitions {
-            let established = "--for=condition=Established";
-            kubectl(&["wait", established, "--timeout=60s", "--filename", file]);
-        }
+        node::install_kinds(&definitions);
         Self(definitions)
     }
 }
