@@ -8,6 +8,7 @@ from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 
+import containerd
 import figures
 import keeper
 import peers
@@ -140,16 +141,43 @@ class PodStart(unittest.TestCase):
         self.assertEqual(parts, list(range(8)))
 
     def test_what_is_added_is_what_a_bare_pod_does_not_take(self) -> None:
-        seconds = {shape: [2.0, 2.5, 3.0] for shape in pod_start.SHAPES}
-        seconds[pod_start.BARE], seconds[pod_start.INIT] = [1.0, 1.0, 1.0], [1.5, 1.5, 1.5]
-        bare, native, *_ = pod_start.added(seconds)
-        self.assertEqual((bare.value, native.value, native.beside, native.limit), (1.0, 1.5, 0.5, 0.6))
-        self.assertEqual(native.spread, "1.25 to 1.75")
+        starts = {shape: [pod_start.Start(whole, 0.5) for whole in (2.0, 2.5, 3.0)] for shape in pod_start.SHAPES}
+        starts[pod_start.BARE], starts[pod_start.INIT] = [pod_start.Start(1.0, 0.0)] * 3, [pod_start.Start(1.5, 0.25)] * 3
+        bare, native, wait, both, *_ = pod_start.added(starts)
+        self.assertEqual((bare.value, native.value, native.beside, native.limit), (1.0, 1.0, 0.25, 0.35))
+        self.assertEqual(native.spread, "0.75 to 1.25")
         self.assertTrue(native.is_missed)
+        self.assertEqual((wait.value, wait.beside), (0.5, 0.25))
+        self.assertEqual((both.value, both.beside), (1.5, 1.5))
 
     def test_only_our_shapes_have_our_annotations(self) -> None:
         self.assertEqual(pod_start.OURS, ["native", "classic", "init-only"])
         self.assertEqual(pod_start.pod("a", pod_start.BARE)["metadata"]["annotations"], {})
+
+
+class Containerd(unittest.TestCase):
+    def test_reads_what_ctr_prints(self) -> None:
+        said = [
+            '2026-01-02 03:04:05.250000001 +0000 UTC k8s.io /snapshot/prepare {"key":"a"}\n',
+            '2026-01-02 03:04:05.250000001 +0000 UTC k8s.io /containers/create {"id":"a","image":"i"}\n',
+            '2026-01-02 03:04:06 +0100 CET k8s.io /tasks/exit {"container_id":"a","id":"hook","pid":1}\n',
+            '2026-01-02 03:04:06.0 +0000 UTC k8s.io /tasks/start {"conta',
+        ]
+        created, ended = containerd.parse(said)
+        self.assertAlmostEqual(created.moment, 1767323045.25, places=6)
+        self.assertEqual(ended.moment, 1767319446)
+        self.assertEqual((created.topic, created.container, ended.container), (containerd.CREATED, "a", "a"))
+
+    def test_a_pod_waits_after_each_init_container(self) -> None:
+        def events(container: str, *moments: float) -> list[containerd.Event]:
+            topics = [containerd.CREATED, "/tasks/start", "/tasks/exit"]
+            return [containerd.Event(moment, topic, container) for moment, topic in zip(moments, topics)]
+
+        bare = events("app", 1.0, 1.5)
+        self.assertEqual(containerd.waited(bare, [], ["app"]), 0)
+        # The second goes on after the app has been created; that it ends then is no matter.
+        pod = events("first", 1.0, 1.25, 1.5) + events("second", 2.0, 2.25, 9.0) + events("app", 3.0, 3.25) + events("other", 3.5, 3.75)
+        self.assertEqual(containerd.waited(pod, ["first", "second"], ["other", "app"]), 0.5 + 0.75)
 
 
 if __name__ == "__main__":
