@@ -186,7 +186,7 @@ fn each_value_has_its_effect() {
             "{webhook: {port: 10250}}",
             "Deployment",
             format!("{POD}/containers/0/args/2"),
-            json!("--listen=0.0.0.0:10250"),
+            json!("--listen=[::]:10250"),
         ),
         (
             "{metrics: {enabled: false}}",

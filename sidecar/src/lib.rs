@@ -7,16 +7,15 @@ mod last_words;
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::mem;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::Ipv6Addr;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use keeper_agent::schedule::Grid;
 use keeper_agent::{Agent, Exit, Metrics, Node, Pod, Runner, Standing, environment, wait};
 use keeper_contract::{AgentConfig, OnStale};
-use keeper_telemetry::{Readiness, build_info, init_logging, serve};
+use keeper_telemetry::{Readiness, build_info, init_logging, listen, serve};
 use prometheus::Registry;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::{Places, Task};
@@ -166,12 +165,7 @@ async fn perform(
 
 /// Health and metrics, for as long as the process lives. A port that is taken costs them, and nothing else.
 async fn serve_metrics(port: u16, registry: Registry, readiness: Readiness) {
-    let listener = match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await {
-        Ok(listener) => Ok(listener),
-        // A node without IPv6.
-        Err(_) => TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await,
-    };
-    match listener {
+    match listen((Ipv6Addr::UNSPECIFIED, port).into()).await {
         Ok(listener) => serve(listener, registry, readiness, std::future::pending()).await,
         Err(error) => tracing::warn!(%error, port, "metrics and health are not served"),
     }

@@ -77,11 +77,11 @@ pub struct Serve {
     /// The cluster's settings, YAML, as the chart writes them.
     #[arg(long, value_name = "FILE")]
     pub settings: PathBuf,
-    /// Address of the HTTPS port.
-    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8443")]
+    /// Address of the HTTPS port; `[::]` is every one, of IPv4, too.
+    #[arg(long, value_name = "ADDRESS", default_value = "[::]:8443")]
     pub listen: SocketAddr,
-    /// Address of the plain HTTP port for metrics and health.
-    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:9090")]
+    /// Address of the plain HTTP port for metrics and health; `[::]` as above.
+    #[arg(long, value_name = "ADDRESS", default_value = "[::]:9090")]
     pub metrics_listen: SocketAddr,
     /// Where the serving certificate comes from.
     #[arg(long, value_enum, default_value = "auto")]

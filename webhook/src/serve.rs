@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use keeper_contract::{Namespace, Settings, admit};
-use keeper_telemetry::{Latch, Readiness, build_info, init_logging};
+use keeper_telemetry::{Latch, Readiness, build_info, init_logging, listen};
 use prometheus::Registry;
 use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, ring};
@@ -500,7 +500,7 @@ async fn client() -> Result<kube::Client, Failure> {
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address)
+    listen(address)
         .await
         .map_err(|error| Failure::Bind { address, error })
 }

@@ -4,11 +4,13 @@
 //! sees a secret value; what is logged or counted is chosen by the callers.
 
 mod json;
+mod listen;
 mod logging;
 mod readiness;
 mod server;
 
 pub use json::{is_hidden, to_json};
+pub use listen::listen;
 pub use logging::{LogLayer, init_logging, timestamp};
 pub use readiness::{Latch, Readiness};
 pub use server::{AcceptBackoff, serve};
