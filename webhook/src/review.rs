@@ -131,9 +131,10 @@ fn question(review: Body) -> Result<Question, &'static str> {
             false => "the AdmissionReview holds no object",
         });
     }
-    let name = ["/metadata/name", "/metadata/generateName"]
+    let metadata = object.get("metadata");
+    let name = ["name", "generateName"]
         .into_iter()
-        .filter_map(|pointer| object.pointer(pointer)?.as_str())
+        .filter_map(|member| metadata?.get(member)?.as_str())
         .find(|name| !name.is_empty())
         .unwrap_or_default();
     Ok(asked(Pod {
