@@ -78,7 +78,12 @@ impl Review {
     /// # Errors
     /// If there is no UID to answer to.
     pub(crate) fn parse(body: &[u8]) -> Result<Self, Unreadable> {
-        let review: Body = serde_json::from_slice(body).map_err(|error| {
+        // What is UTF-8 as a whole is checked at once, and not text by text; what is not gets the parser's error.
+        let review = match std::str::from_utf8(body) {
+            Ok(text) => serde_json::from_str::<Body>(text),
+            Err(_) => serde_json::from_slice(body),
+        };
+        let review = review.map_err(|error| {
             if error.is_data() {
                 return Unreadable::NoUid;
             }
@@ -126,9 +131,10 @@ fn question(review: Body) -> Result<Question, &'static str> {
             false => "the AdmissionReview holds no object",
         });
     }
-    let name = ["/metadata/name", "/metadata/generateName"]
+    let metadata = object.get("metadata");
+    let name = ["name", "generateName"]
         .into_iter()
-        .filter_map(|pointer| object.pointer(pointer)?.as_str())
+        .filter_map(|member| metadata?.get(member)?.as_str())
         .find(|name| !name.is_empty())
         .unwrap_or_default();
     Ok(asked(Pod {

@@ -95,7 +95,10 @@ fn injected(files: usize, attachments: usize, folders: usize) -> Value {
     }))
     .unwrap();
     match admit(&pod, "shop", &settings, &Cluster { minor: 35 }) {
-        Decision::Injected(injection) => json_patch::patch(&mut pod, &injection.patch).unwrap(),
+        Decision::Injected(injection) => {
+            let operations = injection.patch.operations().unwrap();
+            json_patch::patch(&mut pod, &operations).unwrap();
+        }
         other => unreachable!("{other:?}"),
     }
     pod

@@ -3,13 +3,13 @@
 
 use std::fmt;
 
-use json_patch::Patch;
 use serde_json::Value;
 
 use crate::asked::Asked;
 use crate::inject::{self, Roots};
 use crate::layout;
 use crate::namespace::Namespace;
+use crate::patch::Patch;
 use crate::plan;
 use crate::pod::{self, Pod};
 use crate::problem::{Denial, Findings, Reason};
@@ -67,7 +67,7 @@ impl fmt::Display for SkipReason {
 /// How a pod is patched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Injection {
-    /// The operations, all of them `add`; never empty.
+    /// The changes; never empty.
     pub patch: Patch,
     /// For the user, each at most 256 characters.
     pub warnings: Vec<String>,
@@ -220,9 +220,9 @@ fn again(pod: &Pod<'_>, namespace: &Namespace<'_>, settings: &Settings) -> Optio
         Some(config) => inject::repair(pod, &targets, config, &Roots::of(first), &mut findings),
         None => inject::repair_markers(pod),
     };
-    if patch.is_empty() {
+    let Some(patch) = patch else {
         return Some(Decision::Skipped(SkipReason::AlreadyInjected));
-    }
+    };
     Some(Decision::Injected(Injection {
         patch,
         warnings: findings.warnings,

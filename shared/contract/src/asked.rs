@@ -1,6 +1,8 @@
 //! What a pod asks Keeper for, as an auditor reads it: who it is to Keeper, and the names of records and folders. The agents'
 //! config says it; no value is known here.
 
+use std::collections::BTreeSet;
+
 use crate::agent_config::{AgentConfig, Auth};
 
 /// What a pod asks for. Each name once, as it was written, in the order of the outputs.
@@ -36,6 +38,11 @@ impl Asked {
 }
 
 fn once_each(names: impl Iterator<Item = String>) -> Vec<String> {
-    let mut seen = std::collections::BTreeSet::new();
-    names.filter(|name| seen.insert(name.clone())).collect()
+    let names: Vec<String> = names.collect();
+    let mut seen = BTreeSet::new();
+    let is_first: Vec<bool> = names.iter().map(|name| seen.insert(name)).collect();
+    let names = names.into_iter().zip(is_first);
+    names
+        .filter_map(|(name, is_first)| is_first.then_some(name))
+        .collect()
 }

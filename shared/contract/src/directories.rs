@@ -6,27 +6,29 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use crate::agent_config::{Directory, Place};
 use crate::choices::MountMode;
 use crate::layout;
 use crate::outputs::Placed;
-use crate::path::{CleanPath, PathError};
+use crate::path::{CleanPath, PathError, PathRef};
 use crate::pod::{Container, Mount, Pod};
 use crate::problem::{Findings, Reason, quoted};
 
 /// Where Kubernetes may mount a token after we have seen the pod, by both names that the place usually has.
-const LATE_MOUNTS: [&str; 2] = [
-    "/var/run/secrets/kubernetes.io/serviceaccount",
-    "/run/secrets/kubernetes.io/serviceaccount",
+const LATE_MOUNTS: [PathRef<'_>; 2] = [
+    PathRef::written("/var/run/secrets/kubernetes.io/serviceaccount"),
+    PathRef::written("/run/secrets/kubernetes.io/serviceaccount"),
 ];
+const DEFAULT: PathRef<'_> = PathRef::written(layout::DEFAULT_OUTPUT_DIR);
 
 /// What is to be published, and where.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Site<'a> {
     /// The annotation that says where, without prefix.
     pub(crate) annotation: &'a str,
-    pub(crate) path: &'a CleanPath,
+    pub(crate) path: PathRef<'a>,
     pub(crate) kind: Kind,
 }
 
@@ -74,7 +76,7 @@ pub(crate) fn seat(
     let outputs = sites
         .iter()
         .filter(|site| site.kind == Kind::File)
-        .map(|site| (site.path.as_str(), site.annotation))
+        .map(|site| (site.path, site.annotation))
         .collect();
     refuse_last_words(&roots, targets, findings);
     let mut points = mount_points(&roots, &outputs, &mounts, findings);
@@ -83,18 +85,21 @@ pub(crate) fn seat(
     for (path, root) in &roots {
         let index = placed.directories.len();
         let mut directory = Directory {
-            mount_path: path.clone(),
+            mount_path: path.as_str().to_owned(),
             sub_path: format!("{}/{index}", layout::DIRECTORY_SUB_PATH),
             place: Place::Shared,
-            mount_points: points.remove(path.as_str()).unwrap_or_default(),
+            mount_points: points.remove(path).unwrap_or_default(),
         };
         match root.cover {
-            None => root.warn_of_what_is_hidden(path, findings),
-            Some(cover) if cover != path => root.is_under(path, cover, &mounts, findings),
+            None => root.warn_of_what_is_hidden(*path, findings),
+            Some(cover) if cover != *path => {
+                let how = "which would lie over";
+                mounts.conflict(root.annotation, cover, how, *path, findings);
+            }
             Some(_) => {
                 let at = format!("{}/{index}", layout::POD_VOLUMES_DIR);
-                let theirs = mounts.at(path);
-                if let Some(mount) = pod_volume(path, root, theirs, pod, &mut used, findings) {
+                let theirs = mounts.at(*path);
+                if let Some(mount) = pod_volume(*path, root, theirs, pod, &mut used, findings) {
                     placed.volumes.push(PodVolume {
                         name: mount.volume.to_owned(),
                         sub_path: mount.sub_path.map(str::to_owned),
@@ -106,13 +111,13 @@ pub(crate) fn seat(
             }
         }
         placed.directories.push(directory);
-        indexes.insert((path.clone(), false), index);
+        indexes.insert((*path, false), index);
     }
     for home in homes.iter().flatten().filter(|home| home.single) {
-        if let Entry::Vacant(entry) = indexes.entry((home.base.to_string(), true)) {
+        if let Entry::Vacant(entry) = indexes.entry((home.base, true)) {
             let index = *entry.insert(placed.directories.len());
             placed.directories.push(Directory {
-                mount_path: home.base.to_string(),
+                mount_path: home.base.as_str().to_owned(),
                 sub_path: format!("{}/{index}", layout::FILE_SUB_PATH),
                 place: Place::Files,
                 mount_points: Vec::new(),
@@ -122,11 +127,11 @@ pub(crate) fn seat(
     let seat = |(site, home): (&Site<'_>, &Option<Home<'_>>)| {
         let home = home.as_ref()?;
         let base = match home.single {
-            true => home.base.to_string(),
-            false => home.root(&roots)?.to_owned(),
+            true => home.base,
+            false => home.root(&roots)?,
         };
         Some(Seat {
-            path: site.path.below(&CleanPath::lenient(&base))?.to_owned(),
+            path: site.path.below(base)?.to_owned(),
             directory: *indexes.get(&(base, home.single))?,
         })
     };
@@ -134,14 +139,14 @@ pub(crate) fn seat(
 }
 
 /// What the pod mounts, by path.
-struct Mounts<'a>(BTreeMap<String, Vec<(&'a str, Mount<'a>)>>);
+struct Mounts<'a>(BTreeMap<CleanPath, Vec<(&'a str, Mount<'a>)>>);
 
 impl<'a> Mounts<'a> {
     fn of(targets: &[Container<'a>]) -> Self {
         let mut mounts: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for container in targets {
             for (mount, path) in container.mounts() {
-                let at = mounts.entry(path.to_string()).or_default();
+                let at = mounts.entry(path).or_default();
                 at.push((container.name(), mount));
             }
         }
@@ -149,49 +154,49 @@ impl<'a> Mounts<'a> {
     }
 
     /// What is mounted exactly there, with the container's name.
-    fn at(&self, path: &str) -> &[(&'a str, Mount<'a>)] {
-        self.0.get(path).map_or(&[], Vec::as_slice)
+    fn at(&self, path: PathRef<'_>) -> &[(&'a str, Mount<'a>)] {
+        self.0.get(path.as_str()).map_or(&[], Vec::as_slice)
     }
 
     /// The lowest mount that `path` is in.
-    fn cover(&self, path: &CleanPath) -> Option<&str> {
-        let above = ["/"].into_iter().chain(path.from_the_top());
-        let found = above.filter_map(|above| self.0.get_key_value(above));
-        found.last().map(|(at, _)| at.as_str())
+    fn cover(&self, path: PathRef<'_>) -> Option<PathRef<'_>> {
+        let above = [PathRef::ROOT].into_iter().chain(path.from_the_top());
+        let found = above.filter_map(|above| self.0.get_key_value(above.as_str()));
+        found.last().map(|(at, _)| at.as_path())
     }
 
     /// A mount below `path`.
-    fn below(&self, path: &str) -> Option<&str> {
-        let first = format!("{path}/");
-        let (at, _) = self.0.range(first.clone()..).next()?;
-        at.starts_with(&first).then_some(at.as_str())
+    fn below(&self, path: PathRef<'_>) -> Option<PathRef<'_>> {
+        let first = format!("{}/", path.as_str());
+        let from = (Bound::Included(first.as_str()), Bound::Unbounded);
+        let (at, _) = self.0.range::<str, _>(from).next()?;
+        at.as_str().starts_with(&first).then_some(at.as_path())
     }
 }
 
 /// The directory that a file or folder belongs to, before nested ones are made one.
-struct Home<'m> {
-    base: CleanPath,
+struct Home<'a> {
+    base: PathRef<'a>,
     /// The pod's own mount that it is in.
-    cover: Option<&'m str>,
+    cover: Option<PathRef<'a>>,
     /// Whether the file is mounted by itself.
     single: bool,
 }
 
-fn home<'m>(
-    site: &Site<'_>,
+fn home<'a>(
+    site: &Site<'a>,
     mode: MountMode,
-    mounts: &'m Mounts<'_>,
+    mounts: &'a Mounts<'_>,
     findings: &mut Findings,
-) -> Option<Home<'m>> {
-    let default = CleanPath::lenient(layout::DEFAULT_OUTPUT_DIR);
-    let is_default = site.path.below(&default).is_some();
+) -> Option<Home<'a>> {
+    let is_default = site.path.below(DEFAULT).is_some();
     let parent = match site.kind {
         Kind::File => site.path.parent(),
-        Kind::Folder => site.path.clone(),
+        Kind::Folder => site.path,
     };
     if mode == MountMode::File && site.kind == Kind::File && !is_default {
         let near = mounts.cover(site.path);
-        if let Some(at) = near.or_else(|| mounts.below(site.path.as_str())) {
+        if let Some(at) = near.or_else(|| mounts.below(site.path)) {
             mounts.conflict(
                 site.annotation,
                 at,
@@ -216,11 +221,11 @@ fn home<'m>(
         findings.problem(site.annotation, Reason::BadPath, error);
         return None;
     }
-    let cover = mounts.cover(&parent);
+    let cover = mounts.cover(parent);
     // Everything in the default directory is one, but for what is in a mount of the pod's own below it.
-    let holds_default = |cover: &str| default.below(&CleanPath::lenient(cover)).is_some();
+    let holds_default = |cover| DEFAULT.below(cover).is_some();
     let base = match is_default && cover.is_none_or(holds_default) {
-        true => default,
+        true => DEFAULT,
         false => parent,
     };
     Some(Home {
@@ -234,17 +239,20 @@ fn home<'m>(
 struct Root<'a> {
     /// The first annotation that asks for a file in it.
     annotation: &'a str,
-    cover: Option<&'a str>,
+    cover: Option<PathRef<'a>>,
 }
 
-/// The topmost directories, by path.
-fn roots<'a>(sites: &[Site<'a>], homes: &[Option<Home<'a>>]) -> BTreeMap<String, Root<'a>> {
+/// The published directories by path.
+type Roots<'a> = BTreeMap<PathRef<'a>, Root<'a>>;
+
+/// The topmost directories.
+fn roots<'a>(sites: &[Site<'a>], homes: &[Option<Home<'a>>]) -> Roots<'a> {
     let swapped = |home: &&Home<'a>| !home.single;
     let bases: BTreeSet<_> = homes
         .iter()
         .flatten()
         .filter(swapped)
-        .map(|home| (home.cover, home.base.as_str()))
+        .map(|home| (home.cover, home.base))
         .collect();
     let mut roots = BTreeMap::new();
     for (site, home) in sites.iter().zip(homes) {
@@ -253,7 +261,7 @@ fn roots<'a>(sites: &[Site<'a>], homes: &[Option<Home<'a>>]) -> BTreeMap<String,
         };
         let mut above = home.base.from_the_top();
         if let Some(top) = above.find(|above| bases.contains(&(home.cover, *above))) {
-            roots.entry(top.to_owned()).or_insert(Root {
+            roots.entry(top).or_insert(Root {
                 annotation: site.annotation,
                 cover: home.cover,
             });
@@ -262,38 +270,28 @@ fn roots<'a>(sites: &[Site<'a>], homes: &[Option<Home<'a>>]) -> BTreeMap<String,
     roots
 }
 
-impl Home<'_> {
-    fn root<'r>(&self, roots: &'r BTreeMap<String, Root<'_>>) -> Option<&'r str> {
+impl<'a> Home<'a> {
+    fn root(&self, roots: &Roots<'a>) -> Option<PathRef<'a>> {
         let mut above = self.base.from_the_top();
-        above.find_map(|above| {
-            let (path, root) = roots.get_key_value(above)?;
-            (root.cover == self.cover).then_some(path.as_str())
+        above.find(|above| {
+            roots
+                .get(above)
+                .is_some_and(|root| root.cover == self.cover)
         })
     }
 }
 
 impl Root<'_> {
-    fn warn_of_what_is_hidden(&self, path: &str, findings: &mut Findings) {
-        if path != layout::DEFAULT_OUTPUT_DIR {
+    fn warn_of_what_is_hidden(&self, path: PathRef<'_>, findings: &mut Findings) {
+        if path != DEFAULT {
             findings.warn(
                 self.annotation,
                 format_args!(
                     "what the image has in {} is hidden by the directory of the secrets",
-                    quoted(path)
+                    quoted(path.as_str())
                 ),
             );
         }
-    }
-
-    fn is_under(&self, path: &str, cover: &str, mounts: &Mounts<'_>, findings: &mut Findings) {
-        let path = CleanPath::lenient(path);
-        mounts.conflict(
-            self.annotation,
-            cover,
-            "which would lie over",
-            &path,
-            findings,
-        );
     }
 }
 
@@ -301,9 +299,9 @@ impl Mounts<'_> {
     fn conflict(
         &self,
         annotation: &str,
-        at: &str,
+        at: PathRef<'_>,
         how: &str,
-        path: &CleanPath,
+        path: PathRef<'_>,
         findings: &mut Findings,
     ) {
         for (container, mount) in self.at(at) {
@@ -314,7 +312,7 @@ impl Mounts<'_> {
                     "container {} mounts volume {} at {}, {how} {}: move that mount, or the output",
                     quoted(container),
                     quoted(mount.volume),
-                    quoted(at),
+                    quoted(at.as_str()),
                     quoted(path.as_str())
                 ),
             );
@@ -324,7 +322,7 @@ impl Mounts<'_> {
 
 /// The pod's own volume that all containers mount at `path`, if it is one to publish into.
 fn pod_volume<'a>(
-    path: &str,
+    path: PathRef<'_>,
     root: &Root<'_>,
     mounts: &[(&'a str, Mount<'a>)],
     pod: &Pod<'_>,
@@ -332,7 +330,7 @@ fn pod_volume<'a>(
     findings: &mut Findings,
 ) -> Option<Mount<'a>> {
     let (container, mount) = mounts.first()?;
-    let at = quoted(path);
+    let at = quoted(path.as_str());
     let here = format!(
         "container {} mounts volume {} at {at}, where the secrets go",
         quoted(container),
@@ -365,16 +363,16 @@ fn pod_volume<'a>(
 }
 
 /// The kubelet mounts a file for a container's last words, which can't be made where we mount.
-fn refuse_last_words(
-    roots: &BTreeMap<String, Root<'_>>,
-    targets: &[Container<'_>],
-    findings: &mut Findings,
-) {
+fn refuse_last_words(roots: &Roots<'_>, targets: &[Container<'_>], findings: &mut Findings) {
     for container in targets {
         let Some(at) = container.termination_message() else {
             continue;
         };
-        if let Some(root) = at.from_the_top().find_map(|above| roots.get(above)) {
+        if let Some(root) = at
+            .as_path()
+            .from_the_top()
+            .find_map(|above| roots.get(&above))
+        {
             findings.problem(
                 root.annotation,
                 Reason::MountConflict,
@@ -390,27 +388,24 @@ fn refuse_last_words(
 
 /// The pod's own mounts below the published directories, relative to them: the agent makes these places.
 fn mount_points<'r>(
-    roots: &'r BTreeMap<String, Root<'_>>,
-    outputs: &BTreeMap<&str, &str>,
-    mounts: &Mounts<'_>,
+    roots: &Roots<'r>,
+    outputs: &BTreeMap<PathRef<'_>, &str>,
+    mounts: &'r Mounts<'_>,
     findings: &mut Findings,
-) -> BTreeMap<&'r str, Vec<String>> {
-    let mut points: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+) -> BTreeMap<PathRef<'r>, Vec<String>> {
+    let mut points: BTreeMap<_, Vec<String>> = BTreeMap::new();
     let late = LATE_MOUNTS
         .into_iter()
-        .filter(|at| mounts.at(at).is_empty());
-    for at in mounts.0.keys().map(String::as_str).chain(late) {
-        let at = CleanPath::lenient(at);
-        let parent = at.parent();
-        let above = parent
-            .from_the_top()
-            .filter_map(|dir| roots.get_key_value(dir));
+        .filter(|at| mounts.at(*at).is_empty());
+    for at in mounts.0.keys().map(CleanPath::as_path).chain(late) {
+        let above = at.parent().from_the_top();
+        let above = above.filter_map(|dir| roots.get_key_value(&dir));
         let Some((dir, root)) = above.last() else {
             continue;
         };
-        let relative = at.below(&CleanPath::lenient(dir)).unwrap_or_default();
+        let relative = at.below(*dir).unwrap_or_default();
         let mut conflict = |annotation, how: &str| {
-            for (container, mount) in mounts.at(at.as_str()) {
+            for (container, mount) in mounts.at(at) {
                 findings.problem(
                     annotation,
                     Reason::MountConflict,
@@ -428,10 +423,10 @@ fn mount_points<'r>(
                 root.annotation,
                 "and names that begin with `..` are the injector's own there: move it",
             );
-        } else if let Some(output) = at.from_the_top().find_map(|above| outputs.get(above)) {
+        } else if let Some(output) = at.from_the_top().find_map(|above| outputs.get(&above)) {
             conflict(output, "in the way of this output: move one of them");
         } else {
-            points.entry(dir).or_default().push(relative.to_owned());
+            points.entry(*dir).or_default().push(relative.to_owned());
         }
     }
     points
@@ -439,16 +434,15 @@ fn mount_points<'r>(
 
 #[cfg(test)]
 mod tests {
+    use crate::path::CleanPath;
+
     /// The rest is tested from the outside, by `tests/admission`.
     #[test]
     fn the_token_is_where_outputs_may_not_be() {
         for at in super::LATE_MOUNTS {
-            assert!(
-                at.parse::<crate::path::CleanPath>()
-                    .unwrap()
-                    .check_output()
-                    .is_err()
-            );
+            let parsed: CleanPath = at.as_str().parse().unwrap();
+            assert_eq!(parsed.as_path(), at);
+            assert!(parsed.check_output().is_err());
         }
     }
 }

@@ -1,32 +1,31 @@
-//! A plan as JSON: the containers and volumes that a pod gets.
+//! What is done to a pod: a plan as a patch, and what an injected pod lacks.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use json_patch::{AddOperation, Patch, PatchOperation};
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
-use crate::admission::Shape;
-use crate::agent_config::{AgentConfig, Directory, Environment, Exec, OnStale, Place, Variables};
-use crate::annotations::PREFIX;
+use crate::agent_config::{AgentConfig, Directory, Environment, Exec, Place, Variables};
 use crate::choices::{EnvMethod, InitPosition};
-use crate::identity::Identity;
+use crate::containers::{Containers, volumes};
 use crate::layout;
+use crate::objects::{EnvVar, EnvVarSource, Mount};
 use crate::outfit::{Method, Outfitter};
+use crate::patch::{Addition, Additions, Patch};
 use crate::path::CleanPath;
 use crate::plan::Plan;
 use crate::pod::{self, Container, Pod};
 use crate::problem::{Findings, quoted};
-use crate::request::CaKind;
 use crate::settings::Settings;
 
-/// Where Kubernetes mounts a service account's token; an empty directory there keeps it out.
-const TOKEN_DIR: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
-/// Readable for everybody in the container, which is nobody but the agent. 0400 would be root's.
-const SECRET_MODE: u32 = 0o444;
+/// The label and annotation of what is injected.
+const MARKER: &str = "keeper.security/injected";
+/// The label of what a revision of the injector has injected.
+const REVISION: &str = "keeper.security/revision";
 
 /// The patch that carries out `plan`.
 pub(crate) fn patch(plan: &Plan<'_>, pod: &Pod<'_>, settings: &Settings) -> Patch {
-    let mut ops = Ops::default();
+    let mut ops = Additions::default();
     // Before the containers go in, which moves the indexes of the pod's own init containers.
     let roots = Roots::planned(plan);
     let mounts = app_mounts(&plan.config, &roots);
@@ -35,51 +34,52 @@ pub(crate) fn patch(plan: &Plan<'_>, pod: &Pod<'_>, settings: &Settings) -> Patc
         ops.mounts(container, mounts.iter().chain(outfit.mount(*method)));
         ops.variables(container, *method, &outfit);
     }
-    let volumes = volumes(plan);
+    let volumes = volumes(plan).into_iter().map(Addition::Volume);
     if pod.has_volumes {
         for volume in volumes {
             ops.add(["spec", "volumes", "-"], volume);
         }
     } else {
-        ops.add(["spec", "volumes"], Value::Array(volumes));
+        ops.add(["spec", "volumes"], Addition::List(volumes.collect()));
     }
-    let Containers { init, ordinary } = containers(plan, settings);
+    let Containers { init, ordinary } = Containers::of(plan, settings);
+    let container = |container| Addition::Container(Box::new(container));
     if pod.has_init_containers {
-        for (index, container) in init.into_iter().enumerate() {
+        for (index, init) in init.into_iter().enumerate() {
             let index = match plan.position {
                 InitPosition::First => index.to_string(),
                 InitPosition::Last => "-".to_owned(),
             };
-            ops.add(["spec", pod::INIT_CONTAINERS, &index], container);
+            ops.add(["spec", pod::INIT_CONTAINERS, &index], container(init));
         }
     } else {
-        ops.add(["spec", pod::INIT_CONTAINERS], Value::Array(init));
+        let init = init.into_iter().map(container).collect();
+        ops.add(["spec", pod::INIT_CONTAINERS], Addition::List(init));
     }
     // Behind the pod's own: the first container is the one that `kubectl logs` and `exec` take.
-    if let Some(container) = ordinary {
-        ops.add(["spec", pod::CONTAINERS, "-"], container);
+    if let Some(ordinary) = ordinary {
+        ops.add(["spec", pod::CONTAINERS, "-"], container(ordinary));
     }
     if plan.share_processes {
-        ops.add(["spec", "shareProcessNamespace"], json!(true));
+        ops.add(["spec", "shareProcessNamespace"], Addition::Flag(true));
     }
     ops.markers(pod);
     // Not where containers are there already: they may be of another revision.
     if let Some(revision) = &settings.revision {
-        let key = format!("{PREFIX}revision");
-        ops.add(["metadata", "labels", &key], json!(revision));
+        ops.add(["metadata", "labels", REVISION], Addition::Text(revision));
     }
-    Patch(ops.0)
+    ops.patch()
 }
 
-/// What an injected pod lacks: mounts and variables of containers that came later, and the marker.
+/// What an injected pod lacks: mounts and variables of containers that came later, and the marker. None: nothing.
 pub(crate) fn repair(
     pod: &Pod<'_>,
     targets: &[Container<'_>],
     config: &AgentConfig,
     roots: &Roots,
     findings: &mut Findings,
-) -> Patch {
-    let mut ops = Ops::default();
+) -> Option<Patch> {
+    let mut ops = Additions::default();
     let mounts = app_mounts(config, roots);
     let outfit = Outfit::of(config, roots);
     for container in targets {
@@ -95,14 +95,14 @@ pub(crate) fn repair(
         ops.variables(container, lacking, &outfit);
     }
     ops.markers(pod);
-    Patch(ops.0)
+    (!ops.is_empty()).then(|| ops.patch())
 }
 
-/// The marker alone.
-pub(crate) fn repair_markers(pod: &Pod<'_>) -> Patch {
-    let mut ops = Ops::default();
+/// The marker alone, if the pod lacks it.
+pub(crate) fn repair_markers(pod: &Pod<'_>) -> Option<Patch> {
+    let mut ops = Additions::default();
     ops.markers(pod);
-    Patch(ops.0)
+    (!ops.is_empty()).then(|| ops.patch())
 }
 
 /// The volumes that the agents mount, by the path where they do: name, and path in it.
@@ -132,32 +132,25 @@ impl Roots {
 
 /// A mount of the application's, all of them read-only.
 #[derive(Debug)]
-struct AppMount {
-    volume: String,
-    sub_path: Option<String>,
+struct AppMount<'a> {
+    volume: &'a str,
+    sub_path: Option<Cow<'a, str>>,
     at: CleanPath,
 }
 
-impl AppMount {
-    fn to_json(&self) -> Value {
-        let Self {
-            volume,
-            sub_path,
-            at,
-        } = self;
-        let mut mount = Map::new();
-        mount.insert("name".to_owned(), json!(volume));
-        mount.insert("mountPath".to_owned(), json!(at.as_str()));
-        if let Some(sub_path) = sub_path {
-            mount.insert("subPath".to_owned(), json!(sub_path));
+impl AppMount<'_> {
+    fn object(&self) -> Mount<'_> {
+        Mount {
+            mount_path: self.at.as_str(),
+            name: self.volume,
+            read_only: true,
+            sub_path: self.sub_path.as_deref(),
         }
-        mount.insert("readOnly".to_owned(), json!(true));
-        Value::Object(mount)
     }
 }
 
 /// What the containers that get the files have to mount.
-fn app_mounts(config: &AgentConfig, roots: &Roots) -> Vec<AppMount> {
+fn app_mounts<'a>(config: &'a AgentConfig, roots: &'a Roots) -> Vec<AppMount<'a>> {
     let mut mounts = Vec::new();
     for (index, directory) in config.directories.iter().enumerate() {
         let root = match &directory.place {
@@ -167,9 +160,9 @@ fn app_mounts(config: &AgentConfig, roots: &Roots) -> Vec<AppMount> {
         let Some((volume, within)) = roots.0.get(root) else {
             continue;
         };
-        let mut mount = |sub_path: Option<String>, at: &str| {
+        let mut mount = |sub_path: Option<Cow<'a, str>>, at: &str| {
             mounts.push(AppMount {
-                volume: volume.clone(),
+                volume,
                 sub_path,
                 at: CleanPath::lenient(at),
             });
@@ -180,13 +173,13 @@ fn app_mounts(config: &AgentConfig, roots: &Roots) -> Vec<AppMount> {
             ..
         } = directory;
         match directory.place {
-            Place::Shared => mount(Some(sub_path.clone()), mount_path),
-            Place::PodVolume(_) => mount(within.clone(), mount_path),
+            Place::Shared => mount(Some(sub_path.into()), mount_path),
+            Place::PodVolume(_) => mount(within.as_deref().map(Cow::from), mount_path),
             Place::Files => {
                 for file in config.outputs.iter().filter(|o| o.directory == index) {
                     let path = &file.path;
                     mount(
-                        Some(format!("{sub_path}/{path}")),
+                        Some(format!("{sub_path}/{path}").into()),
                         &format!("{mount_path}/{path}"),
                     );
                 }
@@ -200,18 +193,18 @@ fn app_mounts(config: &AgentConfig, roots: &Roots) -> Vec<AppMount> {
 struct Outfit<'c> {
     environment: Option<&'c Environment>,
     /// Name of the agents' volume.
-    volume: String,
-    mount: Option<AppMount>,
+    volume: &'c str,
+    mount: Option<AppMount<'c>>,
     /// What goes before a container's command.
     command: Vec<String>,
-    env: Vec<Value>,
+    env: Vec<EnvVar<'c>>,
 }
 
 impl<'c> Outfit<'c> {
-    fn of(config: &'c AgentConfig, roots: &Roots) -> Self {
+    fn of(config: &'c AgentConfig, roots: &'c Roots) -> Self {
         let environment = config.environment.as_ref();
         let volume = roots.0.get(layout::VOLUME_DIR);
-        let volume = volume.map_or("", |(name, _)| name).to_owned();
+        let volume = volume.map_or("", |(name, _)| name);
         let exec = environment.and_then(|environment| environment.exec.as_ref());
         let optional = !config.fail_on_error;
         let command = exec.map(|Exec { mount_path, .. }| {
@@ -223,17 +216,22 @@ impl<'c> Outfit<'c> {
         });
         let names = environment.iter().flat_map(|e| &e.variables);
         let names = names.filter_map(Variables::names).flatten();
-        let env = names.map(|name| {
-            let path = format!("{}/{}", layout::FILE_KEY_REF_SUB_PATH, layout::VARIABLES);
-            json!({ "name": name, "valueFrom": { "fileKeyRef": {
-                "volumeName": volume, "path": path, "key": name, "optional": optional } } })
+        let env = names.map(|name| EnvVar {
+            name: name.clone().into(),
+            value: None,
+            value_from: Some(EnvVarSource::FileKeyRef {
+                key: name.into(),
+                optional,
+                path: format!("{}/{}", layout::FILE_KEY_REF_SUB_PATH, layout::VARIABLES),
+                volume_name: volume,
+            }),
         });
         Self {
             env: env.collect(),
             environment,
             mount: exec.map(|exec| AppMount {
-                volume: volume.clone(),
-                sub_path: Some(layout::EXEC_SUB_PATH.to_owned()),
+                volume,
+                sub_path: Some(layout::EXEC_SUB_PATH.into()),
                 at: CleanPath::lenient(&exec.mount_path),
             }),
             volume,
@@ -241,7 +239,7 @@ impl<'c> Outfit<'c> {
         }
     }
 
-    fn mount(&self, method: Option<Method>) -> Option<&AppMount> {
+    fn mount(&self, method: Option<Method>) -> Option<&AppMount<'c>> {
         self.mount.as_ref().filter(|_| method == Some(Method::Exec))
     }
 
@@ -252,7 +250,7 @@ impl<'c> Outfit<'c> {
         if command.any(|word| Some(word) == program.map(String::as_str)) {
             return Some(Method::Exec);
         }
-        let refers = container.refers_to_file_of(&self.volume);
+        let refers = container.refers_to_file_of(self.volume);
         refers.then_some(Method::FileKeyRef)
     }
 
@@ -295,32 +293,31 @@ pub(crate) fn is_ours(container: &Container<'_>) -> bool {
         && container.env(layout::CONFIG_ENV).is_some()
 }
 
-/// Operations of a patch, all of them additions.
-#[derive(Default)]
-struct Ops(Vec<PatchOperation>);
-
-impl Ops {
-    fn add<const N: usize>(&mut self, path: [&str; N], value: Value) {
-        self.0.push(PatchOperation::Add(AddOperation {
-            path: json_patch::jsonptr::PointerBuf::from_tokens(path),
-            value,
-        }));
-    }
-
+impl<'a> Additions<'a> {
     /// Adds `mounts` to a container, but for those that it has.
-    fn mounts<'m>(
+    fn mounts(
         &mut self,
         container: &Container<'_>,
-        mounts: impl Iterator<Item = &'m AppMount>,
+        mounts: impl Iterator<Item = &'a AppMount<'a>>,
     ) {
         let has: BTreeSet<_> = container.mounts().map(|(_, at)| at).collect();
         let missing = mounts.filter(|mount| !has.contains(&mount.at));
-        let missing = missing.map(AppMount::to_json).collect();
-        self.append(container, "volumeMounts", container.has_mounts(), missing);
+        let missing = missing.map(|mount| Addition::Mount(mount.object()));
+        self.append(
+            container,
+            "volumeMounts",
+            container.has_mounts(),
+            missing.collect(),
+        );
     }
 
     /// Lets a container have the variables.
-    fn variables(&mut self, container: &Container<'_>, method: Option<Method>, outfit: &Outfit) {
+    fn variables(
+        &mut self,
+        container: &Container<'_>,
+        method: Option<Method>,
+        outfit: &'a Outfit<'a>,
+    ) {
         match method {
             None => {}
             Some(Method::Exec) => {
@@ -328,17 +325,24 @@ impl Ops {
                 for (at, word) in outfit.command.iter().enumerate() {
                     let at = at.to_string();
                     let path = ["spec", container.list, &index, "command", &at];
-                    self.add(path, json!(word));
+                    self.add(path, Addition::Text(word));
                 }
             }
             Some(Method::FileKeyRef) => {
-                self.append(container, "env", container.has_env(), outfit.env.clone());
+                let env = outfit.env.iter().cloned().map(Addition::EnvVar);
+                self.append(container, "env", container.has_env(), env.collect());
             }
         }
     }
 
     /// Adds `items` to the end of a list of a container.
-    fn append(&mut self, container: &Container<'_>, list: &str, is_there: bool, items: Vec<Value>) {
+    fn append(
+        &mut self,
+        container: &Container<'_>,
+        list: &str,
+        is_there: bool,
+        items: Vec<Addition<'a>>,
+    ) {
         let index = container.index.to_string();
         if items.is_empty() {
             return;
@@ -348,175 +352,24 @@ impl Ops {
                 self.add(["spec", container.list, &index, list, "-"], item);
             }
         } else {
-            self.add(["spec", container.list, &index, list], Value::Array(items));
+            self.add(
+                ["spec", container.list, &index, list],
+                Addition::List(items),
+            );
         }
     }
 
     /// Marks the pod as injected, by label and annotation.
     fn markers(&mut self, pod: &Pod<'_>) {
-        let key = format!("{PREFIX}injected");
         for (kind, map) in [("labels", pod.labels), ("annotations", pod.annotations)] {
             match map {
-                None => self.add(["metadata", kind], json!({ &key: "true" })),
-                Some(map) if map.get(&key) == Some(&json!("true")) => {}
-                Some(_) => self.add(["metadata", kind, &key], json!("true")),
+                None => self.add(
+                    ["metadata", kind],
+                    Addition::Map(BTreeMap::from([(MARKER, "true")])),
+                ),
+                Some(map) if map.get(MARKER).and_then(Value::as_str) == Some("true") => {}
+                Some(_) => self.add(["metadata", kind, MARKER], Addition::Text("true")),
             }
         }
     }
-}
-
-fn volumes(plan: &Plan<'_>) -> Vec<Value> {
-    let optional = !plan.config.fail_on_error;
-    let crate::agent_config::Auth::Secret { secret_name, .. } = &plan.config.auth;
-    let mut volumes = vec![
-        json!({
-            "name": plan.names.secrets,
-            "emptyDir": { "medium": "Memory", "sizeLimit": plan.tmpfs.to_string() },
-        }),
-        json!({
-            "name": plan.names.auth,
-            "secret": { "secretName": secret_name, "defaultMode": SECRET_MODE, "optional": optional },
-        }),
-    ];
-    if let (Some(ca), Some(file)) = (&plan.ca, &plan.config.ca_cert_file) {
-        let file = file.rsplit('/').next().unwrap_or_default();
-        let items = json!([{ "key": ca.key.to_string(), "path": file }]);
-        let name = ca.name.to_string();
-        let source = match ca.kind {
-            CaKind::Secret => json!({ "secret": {
-                "secretName": name, "items": items, "defaultMode": SECRET_MODE, "optional": optional } }),
-            CaKind::ConfigMap => json!({ "configMap": {
-                "name": name, "items": items, "defaultMode": SECRET_MODE, "optional": optional } }),
-        };
-        let mut volume = Map::from_iter([("name".to_owned(), json!(plan.names.ca))]);
-        volume.extend(source.as_object().cloned().unwrap_or_default());
-        volumes.push(Value::Object(volume));
-    }
-    volumes.push(json!({
-        "name": plan.names.no_token,
-        "emptyDir": { "medium": "Memory", "sizeLimit": "4Ki" },
-    }));
-    volumes
-}
-
-/// What is added, by list.
-struct Containers {
-    init: Vec<Value>,
-    ordinary: Option<Value>,
-}
-
-fn containers(plan: &Plan<'_>, settings: &Settings) -> Containers {
-    let first_fetch = || {
-        let mut init = base(plan, settings, &plan.names.init);
-        init.insert("command".to_owned(), json!(["/keeper-init"]));
-        Value::Object(init)
-    };
-    let sidecar = || sidecar(plan, settings);
-    let (init, ordinary) = match plan.shape {
-        Shape::InitOnly => (vec![first_fetch()], None),
-        Shape::Native => (vec![sidecar()], None),
-        Shape::InitAndNative => (vec![first_fetch(), sidecar()], None),
-        Shape::Classic => (vec![first_fetch()], Some(sidecar())),
-    };
-    Containers { init, ordinary }
-}
-
-/// The refreshing container.
-fn sidecar(plan: &Plan<'_>, settings: &Settings) -> Value {
-    let mut sidecar = base(plan, settings, &plan.names.sidecar);
-    let mut set = |key: &str, value: Value| drop(sidecar.insert(key.to_owned(), value));
-    set("command", json!(["/keeper-sidecar"]));
-    set("args", json!(["run"]));
-    // An ordinary container restarts as its pod does.
-    if plan.shape != Shape::Classic {
-        set("restartPolicy", json!("Always"));
-    }
-    // Without a first fetch before it, a hook holds the pod's other containers back until the first publication.
-    if plan.shape == Shape::Native {
-        let command = json!(["/keeper-sidecar", "wait"]);
-        set(
-            "lifecycle",
-            json!({ "postStart": { "exec": { "command": command } } }),
-        );
-    }
-    if let Some(port) = plan.config.metrics_port
-        && plan.config.on_stale == OnStale::Unready
-    {
-        set(
-            "readinessProbe",
-            json!({ "httpGet": { "path": "/readyz", "port": port }, "periodSeconds": 5, "timeoutSeconds": 2 }),
-        );
-    }
-    if let Some(port) = plan.config.metrics_port
-        && plan.declare_port
-    {
-        let port = json!({ "name": "keeper-metrics", "containerPort": port, "protocol": "TCP" });
-        set("ports", json!([port]));
-    }
-    Value::Object(sidecar)
-}
-
-/// What both containers have in common. They pass Pod Security *restricted*, but
-/// for those that run as root to signal.
-fn base(plan: &Plan<'_>, settings: &Settings, name: &str) -> Map<String, Value> {
-    let field = |name: &str, path: &str| json!({ "name": name, "valueFrom": { "fieldRef": { "apiVersion": "v1", "fieldPath": path } } });
-    let mut mounts = vec![
-        json!({ "name": plan.names.secrets, "mountPath": layout::VOLUME_DIR }),
-        json!({ "name": plan.names.auth, "mountPath": layout::AUTH_DIR, "readOnly": true }),
-    ];
-    if plan.ca.is_some() {
-        mounts
-            .push(json!({ "name": plan.names.ca, "mountPath": layout::CA_DIR, "readOnly": true }));
-    }
-    for volume in &plan.volumes {
-        let mount = match &volume.sub_path {
-            Some(path) => json!({ "name": volume.name, "mountPath": volume.at, "subPath": path }),
-            None => json!({ "name": volume.name, "mountPath": volume.at }),
-        };
-        mounts.push(mount);
-    }
-    mounts.push(json!({ "name": plan.names.no_token, "mountPath": TOKEN_DIR, "readOnly": true }));
-    let mut container = Map::new();
-    let mut set = |key: &str, value: Value| drop(container.insert(key.to_owned(), value));
-    set("name", json!(name));
-    set("image", json!(settings.sidecar_image));
-    if let Some(policy) = settings.image_pull_policy {
-        set("imagePullPolicy", json!(policy));
-    }
-    set(
-        "env",
-        json!([
-            { "name": layout::CONFIG_ENV, "value": plan.config_env },
-            field(layout::POD_NAME_ENV, "metadata.name"),
-            field(layout::POD_NAMESPACE_ENV, "metadata.namespace"),
-            field(layout::POD_UID_ENV, "metadata.uid"),
-        ]),
-    );
-    let Identity {
-        user,
-        group,
-        may_kill,
-        ..
-    } = plan.identity;
-    let mut capabilities = json!({ "drop": ["ALL"] });
-    if may_kill && let Some(capabilities) = capabilities.as_object_mut() {
-        capabilities.insert("add".to_owned(), json!(["KILL"]));
-    }
-    set("resources", plan.resources.to_json());
-    set("volumeMounts", Value::Array(mounts));
-    set(
-        "securityContext",
-        json!({
-            "runAsNonRoot": user != 0,
-            "runAsUser": user,
-            "runAsGroup": group,
-            "privileged": false,
-            "allowPrivilegeEscalation": false,
-            "readOnlyRootFilesystem": true,
-            "capabilities": capabilities,
-            "seccompProfile": { "type": "RuntimeDefault" },
-        }),
-    );
-    set("terminationMessagePolicy", json!("FallbackToLogsOnError"));
-    container
 }

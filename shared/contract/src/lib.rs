@@ -16,6 +16,8 @@ pub mod choices;
 #[cfg(feature = "admission")]
 pub mod config_yaml;
 #[cfg(feature = "admission")]
+mod containers;
+#[cfg(feature = "admission")]
 mod directories;
 #[cfg(feature = "admission")]
 pub mod duration;
@@ -36,9 +38,13 @@ pub mod layout;
 #[cfg(feature = "admission")]
 mod namespace;
 #[cfg(feature = "admission")]
+mod objects;
+#[cfg(feature = "admission")]
 mod outfit;
 #[cfg(feature = "admission")]
 mod outputs;
+#[cfg(feature = "admission")]
+mod patch;
 #[cfg(feature = "admission")]
 pub mod path;
 #[cfg(feature = "admission")]
@@ -85,6 +91,8 @@ pub use agent_config::{
 pub use asked::Asked;
 #[cfg(feature = "admission")]
 pub use namespace::{Namespace, NamespaceSettings};
+#[cfg(feature = "admission")]
+pub use patch::Patch;
 #[cfg(feature = "admission")]
 pub use policy::{Policy, PolicyError};
 #[cfg(feature = "admission")]

@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 
 use crate::agent_config::{Directory, FolderOutput, Output};
-use crate::annotations::PREFIX;
+use crate::annotations::{PREFIX, prefixed};
 use crate::choices::MountMode;
 use crate::directories::{self, Kind, PodVolume, Seat, Site};
 use crate::files::File;
 use crate::folders::FolderRequest;
 use crate::layout;
+use crate::path::CleanPath;
 use crate::pod::{Container, Pod};
 use crate::problem::{Findings, Reason, quoted};
 
@@ -39,12 +40,12 @@ pub(crate) fn place(
         .iter()
         .map(|file| Site {
             annotation: &file.annotation,
-            path: &file.path,
+            path: file.path.as_path(),
             kind: Kind::File,
         })
         .chain(folders.iter().map(|folder| Site {
             annotation: folder.path_annotation(),
-            path: &folder.path,
+            path: folder.path.as_path(),
             kind: Kind::Folder,
         }))
         .collect();
@@ -63,7 +64,7 @@ pub(crate) fn place(
             fields: file.fields,
             format: file.format,
             mode: file.mode.map(|mode| mode.0),
-            annotation: format!("{PREFIX}{}", file.annotation),
+            annotation: prefixed(&file.annotation),
         });
     }
     for (folder, seat) in folders.into_iter().zip(seats) {
@@ -74,7 +75,7 @@ pub(crate) fn place(
             directory,
             path,
             folder: folder.folder,
-            annotation: format!("{PREFIX}{}", folder.annotation),
+            annotation: prefixed(&folder.annotation),
         });
     }
     placed
@@ -83,7 +84,7 @@ pub(crate) fn place(
 /// The files whose paths may be outputs, each path once; and whose annotation has `taken` which path.
 fn distinct(
     files: Vec<File>,
-    taken: &mut BTreeMap<String, String>,
+    taken: &mut BTreeMap<CleanPath, String>,
     findings: &mut Findings,
 ) -> Vec<File> {
     let mut kept = Vec::new();
@@ -92,27 +93,24 @@ fn distinct(
             findings.problem(&file.annotation, Reason::BadPath, error);
             continue;
         }
-        let path = file.path.as_str();
-        if let Some(first) = taken.get(path) {
+        if let Some(first) = taken.get(&file.path) {
             findings.problem(
                 &file.annotation,
                 Reason::PathTaken,
                 format_args!(
                     "{} is the output of {PREFIX}{first} already: give one of them a path of its own, such as :{}/x",
-                    quoted(path),
+                    quoted(file.path.as_str()),
                     layout::DEFAULT_OUTPUT_DIR
                 ),
             );
             continue;
         }
-        taken.insert(path.to_owned(), file.annotation.clone());
+        taken.insert(file.path.clone(), file.annotation.clone());
         kept.push(file);
     }
     for file in &kept {
-        let parent = file.path.parent();
-        let above = parent
-            .from_the_top()
-            .find_map(|above| Some((above, taken.get(above)?)));
+        let mut above = file.path.as_path().parent().from_the_top();
+        let above = above.find_map(|above| Some((above, taken.get(above.as_str())?)));
         if let Some((above, other)) = above {
             findings.problem(
                 &file.annotation,
@@ -120,7 +118,7 @@ fn distinct(
                 format_args!(
                     "{} lies below {}, which is the file of {PREFIX}{other}: move one of them",
                     quoted(file.path.as_str()),
-                    quoted(above)
+                    quoted(above.as_str())
                 ),
             );
         }
@@ -132,7 +130,7 @@ fn distinct(
 /// seen to it that there can be a directory.
 fn apart(
     folders: Vec<FolderRequest>,
-    taken: &BTreeMap<String, String>,
+    taken: &BTreeMap<CleanPath, String>,
     findings: &mut Findings,
 ) -> Vec<FolderRequest> {
     let mut kept = Vec::new();
@@ -144,8 +142,9 @@ fn apart(
         }
         let file = folder
             .path
+            .as_path()
             .from_the_top()
-            .find_map(|above| taken.get(above));
+            .find_map(|above| taken.get(above.as_str()));
         if let Some(other) = file {
             findings.problem(
                 annotation,

@@ -1,6 +1,7 @@
 //! Absolute paths in a container, normalised: trailing slashes, doubled ones and `.` don't make two paths
 //! of one. And the names of files in the published directory.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -29,6 +30,10 @@ const SYSTEM_TREE: &str = "/usr";
 /// An absolute, normalised path without `..`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CleanPath(String);
+
+/// A [`CleanPath`] that somebody else has, or a part of one from the top.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PathRef<'a>(&'a str);
 
 /// Why a path cannot be an output's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -100,42 +105,10 @@ impl CleanPath {
         &self.0
     }
 
-    /// What follows `dir/`, if this path lies below `dir`; empty if it is `dir`.
+    /// The path, borrowed.
     #[must_use]
-    pub fn below(&self, dir: &Self) -> Option<&str> {
-        self.below_clean(&dir.0)
-    }
-
-    /// The same with a directory that is written clean.
-    fn below_clean(&self, dir: &str) -> Option<&str> {
-        let rest = self.0.strip_prefix(dir.trim_end_matches('/'))?;
-        match rest {
-            "" => Some(""),
-            "/" if dir == "/" => Some(""),
-            rest => rest.strip_prefix('/'),
-        }
-    }
-
-    /// The directory that it is in; the root is in itself.
-    #[must_use]
-    pub fn parent(&self) -> Self {
-        match self.0.rsplit_once('/') {
-            Some((parent, _)) if !parent.is_empty() => Self(parent.to_owned()),
-            _ => Self("/".to_owned()),
-        }
-    }
-
-    /// This path and all directories above it but the root, the topmost first.
-    pub fn from_the_top(&self) -> impl Iterator<Item = &str> {
-        let ends = self.0.match_indices('/').map(|(at, _)| at).skip(1);
-        ends.chain([self.0.len()])
-            .filter_map(|end| self.0.get(..end))
-    }
-
-    /// Whether an output directly in this directory would need a mount over what a container can't do without.
-    #[must_use]
-    pub fn is_system(&self) -> bool {
-        SYSTEM.contains(&self.as_str()) || self.below_clean(SYSTEM_TREE).is_some()
+    pub fn as_path(&self) -> PathRef<'_> {
+        PathRef(&self.0)
     }
 
     /// Whether a file may be here, as far as the path alone tells.
@@ -157,14 +130,76 @@ impl CleanPath {
     /// A place where nothing can be published.
     pub fn check_directory(&self) -> Result<(), PathError> {
         let shown = || crate::problem::quoted(&self.0);
-        let within = |dir: &str| self.below_clean(dir).is_some();
-        if FORBIDDEN.into_iter().any(within) {
+        if FORBIDDEN.into_iter().any(|dir| self.as_path().is_in(dir)) {
             return Err(PathError::Forbidden(shown()));
         }
-        if self.0.split('/').any(|part| part.starts_with("..")) {
+        if self.0.contains("/..") {
             return Err(PathError::Reserved(shown()));
         }
         Ok(())
+    }
+}
+
+impl<'a> PathRef<'a> {
+    /// The root.
+    pub(crate) const ROOT: Self = Self("/");
+
+    /// A path that is written clean.
+    pub(crate) const fn written(clean: &'a str) -> Self {
+        Self(clean)
+    }
+
+    /// The path.
+    #[must_use]
+    pub fn as_str(self) -> &'a str {
+        self.0
+    }
+
+    /// What follows `dir/`, if this path lies below `dir`; empty if it is `dir`.
+    #[must_use]
+    pub fn below(self, dir: PathRef<'_>) -> Option<&'a str> {
+        if dir == PathRef::ROOT {
+            return self.0.strip_prefix('/');
+        }
+        match self.0.strip_prefix(dir.0)? {
+            "" => Some(""),
+            rest => rest.strip_prefix('/'),
+        }
+    }
+
+    /// Whether this path is `dir`, which is written clean, or lies below it.
+    fn is_in(self, dir: &str) -> bool {
+        self.below(PathRef(dir)).is_some()
+    }
+
+    /// The directory that it is in; the root is in itself.
+    #[must_use]
+    pub fn parent(self) -> Self {
+        match self.0.rsplit_once('/') {
+            Some((parent, _)) if !parent.is_empty() => Self(parent),
+            _ => Self::ROOT,
+        }
+    }
+
+    /// This path and all directories above it but the root, the topmost first.
+    pub fn from_the_top(self) -> impl Iterator<Item = Self> {
+        let bytes = self.0.bytes().enumerate().skip(1);
+        let slashes = bytes.filter_map(|(at, byte)| (byte == b'/').then_some(at));
+        let ends = slashes.chain([self.0.len()]);
+        ends.filter_map(move |end| self.0.get(..end).map(Self))
+    }
+
+    /// Whether an output directly in this directory would need a mount over what a container can't do without.
+    #[must_use]
+    pub fn is_system(self) -> bool {
+        SYSTEM.contains(&self.0) || self.is_in(SYSTEM_TREE)
+    }
+}
+
+/// Both compare as their texts do.
+impl Borrow<str> for CleanPath {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 
@@ -186,7 +221,8 @@ impl FromStr for CleanPath {
         if text.chars().any(char::is_control) {
             return Err(PathError::Control(shown()));
         }
-        if text.len() > MAX_PATH_BYTES || text.split('/').any(|part| part.len() > MAX_NAME_BYTES) {
+        let has_long_name = || text.split('/').any(|part| part.len() > MAX_NAME_BYTES);
+        if text.len() > MAX_PATH_BYTES || text.len() > MAX_NAME_BYTES && has_long_name() {
             return Err(PathError::TooLong(shown()));
         }
         Ok(Self::lenient(text))
@@ -273,7 +309,11 @@ mod tests {
 
     #[test]
     fn below_is_by_component() {
-        let below = |path: &str, dir: &str| clean(path).below(&clean(dir)).map(str::to_owned);
+        let below = |path: &str, dir: &str| {
+            let path = clean(path);
+            let below = path.as_path().below(clean(dir).as_path());
+            below.map(str::to_owned)
+        };
         assert_eq!(below("/a/b/c", "/a").as_deref(), Some("b/c"));
         assert_eq!(below("/a", "/a").as_deref(), Some(""));
         assert_eq!(below("/a/b", "/").as_deref(), Some("a/b"));
@@ -329,7 +369,7 @@ mod tests {
             ("/usrx", false),
             ("/data", false),
         ] {
-            assert_eq!(clean(path).is_system(), want, "{path}");
+            assert_eq!(clean(path).as_path().is_system(), want, "{path}");
         }
     }
 
@@ -337,12 +377,13 @@ mod tests {
     fn the_directories_above() {
         let above = |path: &str| -> Vec<String> {
             let path = clean(path);
-            path.from_the_top().map(str::to_owned).collect()
+            let above = path.as_path().from_the_top();
+            above.map(|above| above.as_str().to_owned()).collect()
         };
         assert_eq!(above("/a/b/c"), ["/a", "/a/b", "/a/b/c"]);
         assert_eq!(above("/"), ["/"]);
         for (path, parent) in [("/a/b", "/a"), ("/a", "/"), ("/", "/")] {
-            assert_eq!(clean(path).parent(), clean(parent));
+            assert_eq!(clean(path).as_path().parent(), clean(parent).as_path());
         }
     }
 

@@ -6,7 +6,7 @@ use crate::admission::{Cluster, Shape};
 use crate::agent_config::{
     AgentConfig, Auth, Directory, Environment, Exec, LogLevel, OnStale, Proxy, Variables,
 };
-use crate::annotations::PREFIX;
+use crate::annotations::{PREFIX, prefixed};
 use crate::choices::{EnvMethod, InitPosition, MountMode, SameUser};
 use crate::directories::PodVolume;
 use crate::files::File;
@@ -386,7 +386,7 @@ fn environment(
     }
     let uses = |method| methods.contains(&Some(method));
     let variables = variables.into_iter().map(|one| Variables {
-        annotation: format!("{PREFIX}{}", one.annotation),
+        annotation: prefixed(&one.annotation),
         ..one
     });
     let top = |path: &str| format!("/{}", path.split('/').nth(1).unwrap_or_default());

@@ -56,7 +56,7 @@ pub(crate) struct Malformed(&'static str);
 
 /// The annotations of any JSON.
 pub(crate) fn annotations(pod: &Value) -> Option<&Map<String, Value>> {
-    pod.pointer("/metadata/annotations")?.as_object()
+    pod.get("metadata")?.get("annotations")?.as_object()
 }
 
 impl<'a> Pod<'a> {

@@ -4,6 +4,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Serialize, Serializer};
+
 const ONE: u128 = 1_000_000_000;
 
 /// An amount of CPU or memory, in billionths (the API server's own precision), not negative.
@@ -168,6 +170,12 @@ impl fmt::Display for Quantity {
             suffix = next;
         }
         write!(f, "{units}{suffix}")
+    }
+}
+
+impl Serialize for Quantity {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

@@ -10,6 +10,10 @@ pub(crate) fn quoted(text: &str) -> String {
 
 /// `text` on one line, cut after `limit` characters.
 pub(crate) fn clip(text: &str, limit: usize) -> String {
+    // As most are.
+    if text.len() <= limit && !text.contains(char::is_control) {
+        return text.to_owned();
+    }
     let clean = |c: char| if c.is_control() { '\u{fffd}' } else { c };
     if text.chars().nth(limit).is_none() {
         return text.chars().map(clean).collect();

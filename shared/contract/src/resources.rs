@@ -1,8 +1,7 @@
 //! Resources of the injected containers: annotations over settings, and a Guaranteed pod stays Guaranteed.
 
-use serde_json::{Map, Value, json};
-
 use crate::annotations::PREFIX;
+use crate::objects::{self, Amounts};
 use crate::problem::{Findings, Reason};
 use crate::quantity::Quantity;
 use crate::request::Request;
@@ -58,16 +57,17 @@ impl Resources {
         Self { cpu, memory }
     }
 
-    pub(crate) fn to_json(self) -> Value {
-        let mut requests = Map::new();
-        let mut limits = Map::new();
-        for (name, amount) in [("cpu", self.cpu), ("memory", self.memory)] {
-            requests.insert(name.to_owned(), json!(amount.request.to_string()));
-            if let Some(limit) = amount.limit {
-                limits.insert(name.to_owned(), json!(limit.to_string()));
-            }
+    pub(crate) fn object(self) -> objects::Resources {
+        objects::Resources {
+            limits: Amounts {
+                cpu: self.cpu.limit,
+                memory: self.memory.limit,
+            },
+            requests: Amounts {
+                cpu: Some(self.cpu.request),
+                memory: Some(self.memory.request),
+            },
         }
-        json!({ "requests": requests, "limits": limits })
     }
 }
 

@@ -110,6 +110,14 @@ impl FromStr for ObjectName {
     }
 }
 
+impl ObjectName {
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 impl fmt::Display for ObjectName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -135,6 +143,14 @@ impl FromStr for DataKey {
         } else {
             Err(ScalarError::DataKey(quoted(text)))
         }
+    }
+}
+
+impl DataKey {
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 

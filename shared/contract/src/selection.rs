@@ -120,7 +120,7 @@ pub fn parse_attachment(text: &str) -> Result<(Selection, Option<CleanPath>), Se
         .transpose()?;
     let selection = Selection::File {
         record: record.parse()?,
-        file: unescape(file)?,
+        file: unescape(file)?.into_owned(),
     };
     Ok((selection, path))
 }
@@ -220,7 +220,7 @@ fn field_of(text: &str) -> Result<Selection, SelectionError> {
     }
     Ok(Selection::Field {
         record: record.parse()?,
-        field: unescape(field)?,
+        field: unescape(field)?.into_owned(),
     })
 }
 
@@ -485,7 +485,7 @@ mod tests {
         fn an_escaped_title_is_that_title(title in r"[a-z:/\\\[\],ü]{1,12}") {
             let text = keeper_notation::escape::escape(&title, &['/', '[', ']', ':', ',']);
             let Ok(Value::Selection(Selection::Record(record), None)) = parse(&text) else {
-                return Err(TestCaseError::fail(text));
+                return Err(TestCaseError::fail(text.into_owned()));
             };
             prop_assert_eq!(record, RecordRef::titled(title));
         }

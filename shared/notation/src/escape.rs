@@ -1,5 +1,7 @@
 //! Backslash escapes: `\/ \[ \] \\ \: \,` stand for the character itself, everywhere in the grammar.
 
+use std::borrow::Cow;
+
 /// Characters that a backslash may precede.
 const ESCAPABLE: [char; 6] = ['/', '[', ']', '\\', ':', ','];
 
@@ -15,7 +17,10 @@ pub struct BadEscape {
 ///
 /// # Errors
 /// A backslash before any other character, or at the end.
-pub fn unescape(text: &str) -> Result<String, BadEscape> {
+pub fn unescape(text: &str) -> Result<Cow<'_, str>, BadEscape> {
+    if !text.contains('\\') {
+        return Ok(text.into());
+    }
     let mut out = String::with_capacity(text.len());
     let mut chars = text.chars().enumerate();
     while let Some((position, c)) = chars.next() {
@@ -32,20 +37,24 @@ pub fn unescape(text: &str) -> Result<String, BadEscape> {
             }
         }
     }
-    Ok(out)
+    Ok(out.into())
 }
 
 /// Puts a backslash before each character of `text` that is in `special`, and before each backslash.
 #[must_use]
-pub fn escape(text: &str, special: &[char]) -> String {
+pub fn escape<'a>(text: &'a str, special: &[char]) -> Cow<'a, str> {
+    let is_special = |c: char| c == '\\' || special.contains(&c);
+    if !text.contains(is_special) {
+        return text.into();
+    }
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        if c == '\\' || special.contains(&c) {
+        if is_special(c) {
             out.push('\\');
         }
         out.push(c);
     }
-    out
+    out.into()
 }
 
 /// Byte offsets of the unescaped occurrences of `wanted` in `text`.
@@ -95,7 +104,7 @@ mod tests {
             (r"a\:b\,c", "a:b,c"),
             (r"Zürich \[ä\]", "Zürich [ä]"),
         ] {
-            assert_eq!(unescape(text).as_deref(), Ok(want), "{text}");
+            assert_eq!(unescape(text), Ok(want.into()), "{text}");
         }
     }
 

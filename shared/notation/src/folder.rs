@@ -3,14 +3,14 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
-use crate::escape::{escape, split_unescaped, unescape};
-use crate::record::{RecordRefError, as_uid};
+use crate::escape::{split_unescaped, unescape};
+use crate::record::{RecordRefError, as_uid, write_path};
 
 /// A folder's path: the names from the shared folder down to it. Never empty, nor any name in it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
+#[serde(try_from = "String")]
 pub struct FolderPath {
     names: Vec<String>,
 }
@@ -35,8 +35,8 @@ impl FromStr for FolderPath {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let names: Vec<String> = split_unescaped(text, '/')
             .into_iter()
-            .map(unescape)
-            .collect::<Result<_, _>>()?;
+            .map(|name| Ok(unescape(name)?.into_owned()))
+            .collect::<Result<_, RecordRefError>>()?;
         if names.iter().any(String::is_empty) {
             return Err(RecordRefError::EmptySegment);
         }
@@ -46,17 +46,13 @@ impl FromStr for FolderPath {
 
 impl fmt::Display for FolderPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, name) in self.names.iter().enumerate() {
-            let slash = if i == 0 { "" } else { "/" };
-            write!(f, "{slash}{}", escape(name, &['/', '[', ']']))?;
-        }
-        Ok(())
+        write_path(&self.names, f)
     }
 }
 
-impl From<FolderPath> for String {
-    fn from(path: FolderPath) -> Self {
-        path.to_string()
+impl Serialize for FolderPath {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

@@ -3,12 +3,13 @@
 //! The grammar is the official SDKs' results API, extended by a folder path before the record: the leftmost
 //! segment after the first that is a selector word ends the path. Positions are characters, never bytes.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::escape::{BadEscape, escape, split_unescaped, unescape, unescaped};
 use crate::record::{RecordRef, RecordRefError};
@@ -18,8 +19,8 @@ const SCHEME: &str = "keeper://";
 const MAX_BYTES: usize = 2048;
 
 /// One `record/selector` of Keeper Notation, with an optional folder path before the record.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Notation {
     /// The record, or folder path and record.
     pub record: RecordRef,
@@ -207,7 +208,7 @@ fn selector(word: &'static str, rest: Option<&str>) -> Result<Selector, Notation
         "notes" => simple(Selector::Notes),
         "file" => match unescaped(rest()?, '[').next() {
             Some(_) => Err(NotationError::FileIndex),
-            None => Ok(Selector::File(unescape(rest()?)?)),
+            None => Ok(Selector::File(unescape(rest()?)?.into_owned())),
         },
         "field" => Ok(Selector::Field(field(rest()?)?)),
         _ => Ok(Selector::CustomField(field(rest()?)?)),
@@ -240,9 +241,9 @@ fn field(text: &str) -> Result<FieldSelector, NotationError> {
     };
     let property = second.filter(|p| !p.is_empty()).map(unescape).transpose()?;
     Ok(FieldSelector {
-        name: unescape(name)?,
+        name: unescape(name)?.into_owned(),
         index,
-        property,
+        property: property.map(Cow::into_owned),
     })
 }
 
@@ -296,9 +297,9 @@ impl fmt::Display for FieldSelector {
     }
 }
 
-impl From<Notation> for String {
-    fn from(notation: Notation) -> Self {
-        notation.to_string()
+impl Serialize for Notation {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

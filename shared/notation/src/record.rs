@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::escape::{BadEscape, escape, split_unescaped, unescape};
 
@@ -11,8 +11,8 @@ use crate::escape::{BadEscape, escape, split_unescaped, unescape};
 ///
 /// Holds the text between unescaped slashes, unescaped; never empty. Which of the three it means depends on
 /// the vault, so that is decided where the vault is known.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
+#[serde(try_from = "String")]
 pub struct RecordRef {
     segments: Vec<String>,
 }
@@ -44,8 +44,8 @@ impl RecordRef {
         }
         let segments = segments
             .iter()
-            .map(|s| unescape(s))
-            .collect::<Result<_, _>>()?;
+            .map(|segment| Ok(unescape(segment)?.into_owned()))
+            .collect::<Result<_, RecordRefError>>()?;
         Ok(Self { segments })
     }
 
@@ -79,6 +79,17 @@ pub(crate) fn as_uid(segments: &[String]) -> Option<&str> {
     }
 }
 
+/// Escapes `names`, with slashes between.
+pub(crate) fn write_path(names: &[String], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for (i, name) in names.iter().enumerate() {
+        if i > 0 {
+            f.write_str("/")?;
+        }
+        f.write_str(&escape(name, &['/', '[', ']']))?;
+    }
+    Ok(())
+}
+
 fn is_uid_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'
 }
@@ -93,17 +104,13 @@ impl FromStr for RecordRef {
 
 impl fmt::Display for RecordRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, segment) in self.segments.iter().enumerate() {
-            let slash = if i == 0 { "" } else { "/" };
-            write!(f, "{slash}{}", escape(segment, &['/', '[', ']']))?;
-        }
-        Ok(())
+        write_path(&self.segments, f)
     }
 }
 
-impl From<RecordRef> for String {
-    fn from(record: RecordRef) -> Self {
-        record.to_string()
+impl Serialize for RecordRef {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

@@ -133,22 +133,24 @@ impl Admission {
                 "the injector is starting and does not know the cluster's version yet; try again",
             ),
             Some(Decision::Skipped(reason)) => Verdict::skipped(&reason.to_string()),
-            Some(Decision::Injected(injection)) => match EncodedPatch::new(&injection.patch) {
-                Ok(patch) => Verdict {
-                    outcome: Outcome::Injected,
-                    answer: Answer::Patched {
-                        patch,
-                        warnings: injection.warnings,
+            Some(Decision::Injected(injection)) => {
+                match EncodedPatch::new(injection.patch.as_json()) {
+                    Ok(patch) => Verdict {
+                        outcome: Outcome::Injected,
+                        answer: Answer::Patched {
+                            patch,
+                            warnings: injection.warnings,
+                        },
+                        reason: String::new(),
+                        request: Some(Request::new(
+                            injection.shape.to_string(),
+                            injection.outputs,
+                            &injection.asked,
+                        )),
                     },
-                    reason: String::new(),
-                    request: Some(Request::new(
-                        injection.shape.to_string(),
-                        injection.outputs,
-                        &injection.asked,
-                    )),
-                },
-                Err(_) => on_error(500, "InternalError", "the patch cannot be written as JSON"),
-            },
+                    Err(_) => on_error(500, "InternalError", "the patch cannot be written as JSON"),
+                }
+            }
             Some(Decision::Denied(denial)) => {
                 self.metrics.denied(&denial);
                 Verdict {

@@ -56,7 +56,8 @@ pub(crate) struct Subject {
 
 impl Subject {
     pub(crate) fn of(namespace: &str, name: &str, object: &Value) -> Self {
-        let owners = object.pointer("/metadata/ownerReferences");
+        let metadata = object.get("metadata");
+        let owners = metadata.and_then(|metadata| metadata.get("ownerReferences"));
         let mut owners = owners.and_then(Value::as_array).into_iter().flatten();
         let controller = owners.find(|owner| owner.get("controller") == Some(&Value::Bool(true)));
         let text = |key: &str| Some(clip(controller?.get(key)?.as_str()?, NAME));

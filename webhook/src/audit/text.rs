@@ -29,6 +29,8 @@ pub(crate) fn clip(text: &str, room: usize) -> String {
 fn cost(character: char) -> usize {
     match character {
         '"' | '\\' => 2,
+        // As nearly all are.
+        ' '..='~' => 1,
         hidden if is_hidden(hidden) => 6 * hidden.len_utf16(),
         other => other.len_utf8(),
     }

@@ -3,7 +3,7 @@
 
 use std::io::Write;
 
-use json_patch::Patch;
+use keeper_contract::Patch;
 use serde_json::Value;
 use similar::TextDiff;
 
@@ -91,7 +91,7 @@ impl<'a> Report<'a> {
         patch: &Patch,
     ) -> Result<String, Box<dyn std::error::Error>> {
         let mut patched = pod.clone();
-        json_patch::patch(&mut patched, patch)?;
+        json_patch::patch(&mut patched, &patch.operations()?)?;
         let after = serde_saphyr::to_string(&patched)?;
         let (file, line) = (&about.file, about.line);
         Ok(match self.output {

@@ -41,8 +41,9 @@ fn a_container_that_came_later_gets_the_mount() {
         let containers = pod["spec"]["containers"].as_array_mut().unwrap();
         containers.insert(0, json!({"name": "proxy", "image": "x"}));
         let injection = injected(&pod);
+        let operations = injection.patch.operations().unwrap().len();
         assert_eq!(
-            (injection.patch.len(), injection.shape, injection.outputs),
+            (operations, injection.shape, injection.outputs),
             (1, shape, 1)
         );
         let again = apply(&pod, &injection);

@@ -46,8 +46,7 @@ folders:
 #[test]
 fn a_repair_tells_what_the_config_says() {
     let mut pod = pod(&[("secret", "db")]);
-    let patch = injected(&pod).patch;
-    json_patch::patch(&mut pod, &patch).unwrap();
+    pod = patched(&pod);
     pod["metadata"]["labels"] = json!({});
     assert_eq!(injected(&pod).asked.records, ["db"]);
 }

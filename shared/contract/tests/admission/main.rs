@@ -96,7 +96,7 @@ fn denial(decision: Decision) -> Denial {
 #[track_caller]
 fn apply(pod: &Value, injection: &Injection) -> Value {
     let mut patched = pod.clone();
-    json_patch::patch(&mut patched, &injection.patch).unwrap();
+    json_patch::patch(&mut patched, &injection.patch.operations().unwrap()).unwrap();
     patched
 }
 
