@@ -2,6 +2,7 @@
 //! the reference page all read this table.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::LazyLock;
 
 /// What all annotations start with.
@@ -161,8 +162,7 @@ pub(crate) fn prefixed(name: &str) -> String {
 /// Finds an annotation by its name without prefix. A family gives what stands for `<name>`, too.
 #[must_use]
 pub fn find(name: &str) -> Option<(&'static Annotation, Option<&str>)> {
-    let found = BY_NAME.binary_search_by_key(&name, |(known, _)| known);
-    if let Some((_, exact)) = found.ok().and_then(|at| BY_NAME.get(at)) {
+    if let Some(exact) = BY_NAME.get(name) {
         return exact.family().is_none().then_some((*exact, None));
     }
     FAMILIES.iter().find_map(|(family, a)| {
@@ -171,12 +171,9 @@ pub fn find(name: &str) -> Option<(&'static Annotation, Option<&str>)> {
     })
 }
 
-/// Sorted: an admission asks some seventy times.
-static BY_NAME: LazyLock<Vec<(&str, &Annotation)>> = LazyLock::new(|| {
-    let mut table: Vec<_> = TABLE.iter().map(|a| (a.name, a)).collect();
-    table.sort_unstable_by_key(|(name, _)| *name);
-    table
-});
+/// An admission asks some seventy times.
+static BY_NAME: LazyLock<HashMap<&str, &Annotation>> =
+    LazyLock::new(|| TABLE.iter().map(|a| (a.name, a)).collect());
 static FAMILIES: LazyLock<Vec<(&str, &Annotation)>> = LazyLock::new(|| {
     TABLE
         .iter()
