@@ -143,12 +143,20 @@ class PodStart(unittest.TestCase):
     def test_what_is_added_is_what_a_bare_pod_does_not_take(self) -> None:
         starts = {shape: [pod_start.Start(whole, 0.5) for whole in (2.0, 2.5, 3.0)] for shape in pod_start.SHAPES}
         starts[pod_start.BARE], starts[pod_start.INIT] = [pod_start.Start(1.0, 0.0)] * 3, [pod_start.Start(1.5, 0.25)] * 3
-        bare, native, wait, both, *_ = pod_start.added(starts)
+        bare, native, like, wait, both, *_ = pod_start.added(starts)
         self.assertEqual((bare.value, native.value, native.beside, native.limit), (1.0, 1.0, 0.25, 0.35))
+        self.assertEqual((like.value, like.beside, like.peer), (1.0, 1.0, pod_start.LIKE_OURS))
         self.assertEqual(native.spread, "0.75 to 1.25")
         self.assertTrue(native.is_missed)
         self.assertEqual((wait.value, wait.beside), (0.5, 0.25))
         self.assertEqual((both.value, both.beside), (1.5, 1.5))
+
+    def test_a_step_like_ours_is_ours_with_another_program(self) -> None:
+        step = {"name": "keeper-init", "image": "ours", "command": ["/keeper-init"], "env": [1], "securityContext": {"a": 1}, "volumeMounts": [{"name": "v"}]}
+        injected = {"spec": {"initContainers": [step], "volumes": [{"name": "token"}, {"name": "v", "emptyDir": {}}]}}
+        made = pod_start.like_ours(injected, "a")["spec"]
+        self.assertEqual(made["initContainers"], [{**pod_start.STEP, "securityContext": {"a": 1}, "volumeMounts": [{"name": "v"}]}])
+        self.assertEqual(made["volumes"], [{"name": "v", "emptyDir": {}}])
 
     def test_only_our_shapes_have_our_annotations(self) -> None:
         self.assertEqual(pod_start.OURS, ["native", "classic", "init-only"])
