@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use notify::{RecursiveMode, Watcher as _};
+use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use serde::Serialize;
 use tokio::sync::{Notify, watch};
 
@@ -76,6 +76,8 @@ pub struct Runner<H = Node> {
     backing_off: bool,
     /// When the replaced files go, by the host's uptime.
     leftovers_at: Option<Duration>,
+    /// Tells the two below, from the first wait on. Ending it takes the kernel up to 16 ms, more than a first call that succeeds.
+    watcher: Option<RecommendedWatcher>,
     config_changed: Arc<Notify>,
     /// Somebody asks for a refresh.
     asked: Arc<Notify>,
@@ -111,6 +113,7 @@ impl<H: Host> Runner<H> {
             // What an earlier process planned, it may have put off.
             backing_off: state.next_call.is_some(),
             leftovers_at: None,
+            watcher: None,
             config_changed: Arc::new(Notify::new()),
             asked: Arc::new(Notify::new()),
             saved: state.clone(),
@@ -142,7 +145,6 @@ impl<H: Host> Runner<H> {
     /// # Errors
     /// A failure that waiting can't cure, or the end of `limit`.
     pub async fn first_fetch(&mut self, limit: Duration) -> Result<(), Exit> {
-        let _watcher = self.watch();
         let deadline = self.host.uptime().saturating_add(limit);
         let mut plan = self.first_call();
         while !self.is_released() {
@@ -176,7 +178,6 @@ impl<H: Host> Runner<H> {
     }
 
     async fn refresh_for_ever(&mut self, mut observe: impl FnMut(Standing)) -> Result<(), Exit> {
-        let _watcher = self.watch();
         let mut plan = self.first_call();
         loop {
             let standing = self.standing();
@@ -245,10 +246,17 @@ impl<H: Host> Runner<H> {
     /// Waits until a call is due, or the host's uptime reaches `deadline`.
     async fn wait_for(&mut self, plan: Plan, deadline: Duration) -> Waited {
         let mut planned = match plan {
-            Plan::AtOnce => return Waited::Due,
+            Plan::AtOnce => {
+                // Nobody watches yet: the next wait looks whether the config has changed since.
+                self.config_changed.notify_one();
+                return Waited::Due;
+            }
             Plan::Never => None,
             Plan::At(planned) => Some(planned),
         };
+        if self.watcher.is_none() {
+            self.watcher = self.watch();
+        }
         let config_changed = Arc::clone(&self.config_changed);
         let asked = Arc::clone(&self.asked);
         loop {
@@ -485,7 +493,7 @@ impl<H: Host> Runner<H> {
 
     /// Watches the directory of the mounted config, as a watch on the file itself would end with its first
     /// replacement, and our own for requests. Without a watch both are still seen, later.
-    fn watch(&self) -> Option<notify::RecommendedWatcher> {
+    fn watch(&self) -> Option<RecommendedWatcher> {
         let (config_changed, asked) = (Arc::clone(&self.config_changed), Arc::clone(&self.asked));
         let config = self.agent.config_file().parent().unwrap_or(Path::new("/"));
         let state = self.store.path();

@@ -10,8 +10,9 @@ use crate::state::{State, Store, node_millis};
 
 /// Two frames of the schedule: the first try, and a second one in the next frame.
 pub const LIMIT: Duration = Duration::from_secs(30);
-/// How often to look: a file of a few hundred bytes on a tmpfs.
-const POLL: Duration = Duration::from_millis(20);
+/// How long to wait at least and at most between two looks at a file of a few hundred bytes on a tmpfs.
+const SHORTEST_POLL: Duration = Duration::from_millis(1);
+const LONGEST_POLL: Duration = Duration::from_millis(20);
 
 /// Why the application can't start yet.
 #[derive(Debug, thiserror::Error)]
@@ -45,9 +46,11 @@ pub fn wait(volume: &Path, limit: Duration) -> Result<(), WaitError> {
         if let Some(fatal) = state.fatal.filter(|fatal| fatal.at_ms >= began_ms) {
             return Err(WaitError::Failed(fatal.message));
         }
-        if began.elapsed() >= limit {
+        let waited = began.elapsed();
+        if waited >= limit {
             return Err(WaitError::Late(limit));
         }
-        std::thread::sleep(POLL);
+        // What is there soon is seen soon, and a long wait costs little.
+        std::thread::sleep((waited / 16).clamp(SHORTEST_POLL, LONGEST_POLL));
     }
 }

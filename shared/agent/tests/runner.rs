@@ -341,6 +341,14 @@ async fn what_the_vault_lacks_does_not_put_off_the_retries_of_an_outage() {
     .await;
 }
 
+/// Mounts the config of `other`, as the kubelet does it: a rename in the mounted directory.
+fn mount_config_of(other: &Bench, bench: &Bench) {
+    let auth = bench.root.path().join("auth");
+    fs::write(bench.root.path().join("ca.crt"), other.sim.ca_pem()).unwrap();
+    fs::write(auth.join("new"), other.sim.device_config().unwrap()).unwrap();
+    fs::rename(auth.join("new"), auth.join("config")).unwrap();
+}
+
 #[tokio::test]
 async fn a_new_config_ends_a_long_wait() {
     let mut bench = Bench::new(VAULT, &OUTPUTS).await;
@@ -348,11 +356,23 @@ async fn a_new_config_ends_a_long_wait() {
     let other = Bench::new("records: [{title: Orders, password: other}]", &[]).await;
     run_until(&bench, async {
         until("first publication", || bench.read("p").is_some()).await;
-        // As the kubelet does it: a rename in the mounted directory.
-        let auth = bench.root.path().join("auth");
-        fs::write(bench.root.path().join("ca.crt"), other.sim.ca_pem()).unwrap();
-        fs::write(auth.join("new"), other.sim.device_config().unwrap()).unwrap();
-        fs::rename(auth.join("new"), auth.join("config")).unwrap();
+        mount_config_of(&other, &bench);
+        until("new value", || bench.read("p").as_deref() == Some("other")).await;
+    })
+    .await;
+    assert_eq!(bench.calls(), 1);
+}
+
+#[tokio::test]
+async fn a_config_that_is_new_since_the_first_call_ends_a_long_wait() {
+    let mut bench = Bench::new(VAULT, &OUTPUTS).await;
+    bench.config.refresh_interval_seconds = 86_400;
+    bench.sim.fault(Fault::new(FaultKind::Latency { ms: 500 }));
+    let other = Bench::new("records: [{title: Orders, password: other}]", &[]).await;
+    run_until(&bench, async {
+        until("first call", || bench.calls() == 1).await;
+        mount_config_of(&other, &bench);
+        assert_eq!(bench.read("p"), None, "the first call is over");
         until("new value", || bench.read("p").as_deref() == Some("other")).await;
     })
     .await;
