@@ -10,21 +10,22 @@ use crate::objects::{Container, EnvVar, Mount, Volume};
 
 /// A JSON Patch, all of whose operations are `add`: <https://www.rfc-editor.org/rfc/rfc6902>.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Patch(String);
+pub struct Patch(Option<String>);
 
 impl Patch {
-    /// As it is sent.
+    /// As it is sent. None, if it couldn't be written: then the pod must be refused, as an API server takes an empty patch for no
+    /// change.
     #[must_use]
-    pub fn as_json(&self) -> &str {
-        &self.0
+    pub fn as_json(&self) -> Option<&str> {
+        self.0.as_deref()
     }
 
     /// Its operations, for whoever applies it himself.
     ///
     /// # Errors
-    /// None of a patch that [`crate::admit`] made.
+    /// It couldn't be written.
     pub fn operations(&self) -> serde_json::Result<json_patch::Patch> {
-        serde_json::from_str(&self.0)
+        serde_json::from_str(self.as_json().unwrap_or_default())
     }
 }
 
@@ -68,7 +69,6 @@ impl<'a> Additions<'a> {
     }
 
     pub(crate) fn patch(&self) -> Patch {
-        // Texts, numbers and lists of them always have a JSON form.
-        Patch(serde_json::to_string(&self.0).unwrap_or_default())
+        Patch(serde_json::to_string(&self.0).ok())
     }
 }

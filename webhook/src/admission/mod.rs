@@ -134,8 +134,8 @@ impl Admission {
             ),
             Some(Decision::Skipped(reason)) => Verdict::skipped(&reason.to_string()),
             Some(Decision::Injected(injection)) => {
-                match EncodedPatch::new(injection.patch.as_json()) {
-                    Ok(patch) => Verdict {
+                match injection.patch.as_json().map(EncodedPatch::new) {
+                    Some(Ok(patch)) => Verdict {
                         outcome: Outcome::Injected,
                         answer: Answer::Patched {
                             patch,
@@ -148,7 +148,7 @@ impl Admission {
                             &injection.asked,
                         )),
                     },
-                    Err(_) => on_error(500, "InternalError", "the patch cannot be written as JSON"),
+                    _ => on_error(500, "InternalError", "the patch cannot be written as JSON"),
                 }
             }
             Some(Decision::Denied(denial)) => {
