@@ -47,6 +47,8 @@ pub(crate) struct Source {
     max_file_bytes: usize,
     call_deadline: Duration,
     current: Option<Current>,
+    /// What the last call could make no client of.
+    refused: Option<Mounted>,
 }
 
 /// A client and what it was made of. As long as that stays the same it is used again: it remembers which
@@ -80,6 +82,7 @@ impl Source {
             max_file_bytes,
             call_deadline: ClientOptions::default().total_timeout,
             current: None,
+            refused: None,
         }
     }
 
@@ -94,8 +97,15 @@ impl Source {
         let known = self.current.take();
         let current = match known.filter(|known| known.mounted == mounted) {
             Some(known) => known,
-            None => self.make(mounted)?,
+            None => match self.make(&mounted) {
+                Ok(client) => Current { client, mounted },
+                Err(failure) => {
+                    self.refused = Some(mounted);
+                    return Err(failure);
+                }
+            },
         };
+        self.refused = None;
         Ok(&self.current.insert(current).client)
     }
 
@@ -106,12 +116,10 @@ impl Source {
 
     /// Whether what is mounted differs from what the last call was made with.
     pub(crate) fn has_changed(&self) -> bool {
-        match (self.read(), &self.current) {
-            (Ok(mounted), Some(known)) => known.mounted != mounted,
-            // Something unreadable is no reason to call; something readable at last is one.
-            (Ok(_), None) => true,
-            (Err(_), _) => false,
-        }
+        let known = self.current.as_ref().map(|known| &known.mounted);
+        let known = known.or(self.refused.as_ref());
+        // Something unreadable is no reason to call; something readable at last is one.
+        self.read().is_ok_and(|mounted| known != Some(&mounted))
     }
 
     /// The file whose directory is to be watched.
@@ -132,7 +140,7 @@ impl Source {
         Ok(Mounted { config, ca })
     }
 
-    fn make(&self, mounted: Mounted) -> Result<Current, crate::Failure> {
+    fn make(&self, mounted: &Mounted) -> Result<Client, crate::Failure> {
         let Auth::Secret { secret_name, .. } = &self.auth;
         let device =
             DeviceConfig::parse(&mounted.config).map_err(|error| SourceError::BadConfig {
@@ -147,8 +155,7 @@ impl Source {
             total_timeout: self.call_deadline,
             ..ClientOptions::default()
         };
-        let client = Client::new(device, options)?;
-        Ok(Current { client, mounted })
+        Ok(Client::new(device, options)?)
     }
 }
 

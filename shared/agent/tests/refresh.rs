@@ -519,6 +519,7 @@ async fn the_mounted_config_is_read_for_each_call() {
             "{:?}",
             failures(&failed)
         );
+        assert!(!agent.config_has_changed());
         assert_eq!(bench.read("p").unwrap(), "other");
     }
 }
