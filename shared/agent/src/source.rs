@@ -46,16 +46,14 @@ pub(crate) struct Source {
     max_answer_bytes: usize,
     max_file_bytes: usize,
     call_deadline: Duration,
-    current: Option<Current>,
-    /// What the last call could make no client of.
-    refused: Option<Mounted>,
+    last: Option<Last>,
 }
 
-/// A client and what it was made of. As long as that stays the same it is used again: it remembers which
-/// server key Keeper asked for last.
-struct Current {
-    client: Client,
+/// What the last call found mounted, and the client that it made of that, if one could be made. As long as the former stays
+/// the same the latter is used again: it remembers which server key Keeper asked for last.
+struct Last {
     mounted: Mounted,
+    client: Option<Client>,
 }
 
 /// The bytes of the mounted files.
@@ -81,8 +79,7 @@ impl Source {
             max_answer_bytes,
             max_file_bytes,
             call_deadline: ClientOptions::default().total_timeout,
-            current: None,
-            refused: None,
+            last: None,
         }
     }
 
@@ -94,30 +91,24 @@ impl Source {
     /// The client of what is mounted now.
     pub(crate) fn client(&mut self) -> Result<&Client, crate::Failure> {
         let mounted = self.read()?;
-        let known = self.current.take();
-        let current = match known.filter(|known| known.mounted == mounted) {
-            Some(known) => known,
-            None => match self.make(&mounted) {
-                Ok(client) => Current { client, mounted },
-                Err(failure) => {
-                    self.refused = Some(mounted);
-                    return Err(failure);
-                }
-            },
+        let known = self.last.take().filter(|last| last.mounted == mounted);
+        let known = known.and_then(|last| last.client);
+        let client = known.map_or_else(|| self.make(&mounted), Ok);
+        let last = Last {
+            mounted,
+            client: None,
         };
-        self.refused = None;
-        Ok(&self.current.insert(current).client)
+        Ok(self.last.insert(last).client.insert(client?))
     }
 
     /// The client of the last call.
     pub(crate) fn current(&self) -> Option<&Client> {
-        Some(&self.current.as_ref()?.client)
+        self.last.as_ref()?.client.as_ref()
     }
 
     /// Whether what is mounted differs from what the last call was made with.
     pub(crate) fn has_changed(&self) -> bool {
-        let known = self.current.as_ref().map(|known| &known.mounted);
-        let known = known.or(self.refused.as_ref());
+        let known = self.last.as_ref().map(|last| &last.mounted);
         // Something unreadable is no reason to call; something readable at last is one.
         self.read().is_ok_and(|mounted| known != Some(&mounted))
     }

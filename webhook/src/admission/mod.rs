@@ -148,7 +148,9 @@ impl Admission {
                             &injection.asked,
                         )),
                     },
-                    _ => on_error(500, "InternalError", "the patch cannot be written as JSON"),
+                    None | Some(Err(_)) => {
+                        on_error(500, "InternalError", "the patch cannot be written as JSON")
+                    }
                 }
             }
             Some(Decision::Denied(denial)) => {
